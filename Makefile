@@ -1,0 +1,42 @@
+# Two commands are all a fresh machine needs: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+
+.PHONY: demo test lint types bench clean environment test-environment
+
+$(VENV)/.run: pyproject.toml
+	@echo "== making the environment in $(VENV) (about a minute, once)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "== adding the test tools (torch is the largest)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@touch $@
+
+environment: $(VENV)/.run
+test-environment: $(VENV)/.test
+
+demo: $(VENV)/.run
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest tests
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy cannot follow the package-dir mapping, so it reads a copy of the tree laid out as it is installed.
+types: $(VENV)/.test
+	rm -rf build/types && mkdir -p build/types && cp -r dbp build/types/dbp && cp -r workers build/types/dbp/workers && cp -r cli build/types/dbp/cli
+	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p dbp
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,68 @@
+"""dbp: distributed batch training of feed-forward neural networks, with the same bits for any number of workers.
+
+    import dbp
+    result = dbp.train(dbp.Job.from_file("job.yaml"))
+    model = dbp.load_model("model.safetensors")
+
+Importing dbp loads neither Ray nor anything of the command line. The names below are looked up when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dbp.errors import DbpError, InputError, JobFailedError
+    from dbp.jobs.job import Job
+    from dbp.models.model import Model, load_model
+    from dbp.network.gradient import gradient_sum
+    from dbp.network.network import Network
+    from dbp.sums.partial_sum import PartialSum
+    from dbp.workers.train import Result, resume, train
+
+__version__ = "0.1.0"
+
+# `train` and `resume` live above the library, in dbp.workers: this table is the one door that looks up.
+_HOMES = {
+    "DbpError": "dbp.errors",
+    "InputError": "dbp.errors",
+    "Job": "dbp.jobs.job",
+    "JobFailedError": "dbp.errors",
+    "Model": "dbp.models.model",
+    "Network": "dbp.network.network",
+    "PartialSum": "dbp.sums.partial_sum",
+    "Result": "dbp.workers.train",
+    "gradient_sum": "dbp.network.gradient",
+    "load_model": "dbp.models.model",
+    "resume": "dbp.workers.train",
+    "train": "dbp.workers.train",
+}
+
+__all__ = [
+    "DbpError",
+    "InputError",
+    "Job",
+    "JobFailedError",
+    "Model",
+    "Network",
+    "PartialSum",
+    "Result",
+    "__version__",
+    "gradient_sum",
+    "load_model",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dbp' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

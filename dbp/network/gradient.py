@@ -1,0 +1,56 @@
+"""`gradient_sum`: the kernel for a caller with arrays at hand, in one call."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dbp.network.backprop import Kernel
+from dbp.network.losses import LossName
+from dbp.network.network import Network, as_matrix
+from dbp.network.threads import one_blas_thread
+from dbp.sums.partial_sum import PartialSum
+
+
+def gradient_sum(
+    network: Network, theta: NDArray[np.floating], inputs: ArrayLike, targets: ArrayLike, loss: LossName
+) -> PartialSum:
+    """Return the loss and its gradient with respect to `theta`, summed (not averaged) over the rows.
+
+    theta (P,), float32 or float64: its dtype is the precision of the computation; inputs (rows, N_0); targets (rows, N_out), or for
+    cross_entropy also whole-number class indices (rows,). The result has ``.loss``, ``.gradient`` (P,) and ``.weight`` (rows).
+    Raises ValueError where shapes do not fit, class indices are out of range, or the network cannot be trained (threshold).
+    """
+    if theta.dtype not in (np.float32, np.float64):
+        raise ValueError(f"parameters: dtype {theta.dtype}; expected float32 or float64")
+    theta = np.ascontiguousarray(theta)
+    matrix = as_matrix(inputs, theta.dtype, network.sizes[0], "inputs")
+    known = _targets(network, np.asarray(targets), theta.dtype, loss)
+    if len(known) != len(matrix):
+        raise ValueError(f"targets: {len(known)} rows; expected {len(matrix)}, one per row of the inputs")
+    if len(matrix) == 0:
+        raise ValueError("inputs: no rows; expected at least one")
+    gradient = np.empty_like(theta)
+    with one_blas_thread():
+        sums = Kernel(network, loss, theta.dtype).gradient_sum(theta, matrix, known, gradient)
+    return PartialSum(
+        loss=sums.loss,
+        gradient=gradient,
+        weight=float(len(matrix)),
+        squared_error=sums.squared_error,
+        rows=len(matrix),
+    )
+
+
+def _targets(
+    network: Network, targets: NDArray[np.generic], dtype: np.dtype[np.floating], loss: LossName
+) -> NDArray[np.floating] | NDArray[np.int32]:
+    outputs = network.sizes[-1]
+    if loss == "cross_entropy" and targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer):
+        classes = max(outputs, 2)
+        if len(targets) and not (targets.min() >= 0 and targets.max() < classes):
+            raise ValueError(
+                f"targets: class indices {targets.min()} to {targets.max()}; expected 0 to {classes - 1} for {outputs} outputs"
+            )
+        return targets.astype(np.int32)
+    return as_matrix(targets, dtype, outputs, "targets")
