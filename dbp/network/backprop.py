@@ -20,6 +20,8 @@ function of (parameters, rows): the same bits in any process (on one CPU type, w
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,8 @@ from dbp.network.losses import ErrorSums, LossName, loss_function
 from dbp.network.network import LayerParameters, Network
 
 Array = NDArray[np.floating]
-Targets = NDArray[np.floating] | NDArray[np.int32]
+Classes = NDArray[np.int32]
+Targets = Array | Classes
 
 BLOCK_ROWS, SMALLEST_BLOCK = 1024, 128
 BUFFER_BYTES = 16 << 20
@@ -111,7 +114,7 @@ class Kernel:
                 loss, squared = loss + sums.loss, squared + sums.squared_error
         return ErrorSums(loss, squared), correct
 
-    def predicted_classes(self, outputs: Array) -> NDArray[np.integer]:
+    def predicted_classes(self, outputs: Array) -> NDArray[np.intp]:
         """Return the class index (rows,) that each row of outputs stands for."""
         return predicted_classes(outputs, logits=self._logits)
 
@@ -134,11 +137,10 @@ class Kernel:
         rows = len(targets)
         delta, scratch = self._deltas[-1][:rows], self._scratch[:rows]
         np.copyto(delta, self._outputs[-1][:rows])
-        if targets.ndim == 1:
-            targets = self._one_hot(targets)
-        return self._loss.error_signal(delta, targets, scratch, self._per_row[:rows])
+        known = self._one_hot(cast(Classes, targets)) if targets.ndim == 1 else cast(Array, targets)
+        return self._loss.error_signal(delta, known, scratch, self._per_row[:rows])
 
-    def _one_hot(self, classes: NDArray[np.integer]) -> Array:
+    def _one_hot(self, classes: Classes) -> Array:
         """Return 0/1 targets (rows, N_L) for class indices; with one output the index, 0 or 1, is the target."""
         targets = self._targets[: len(classes)]
         if len(self._classes) == 1:
@@ -162,12 +164,13 @@ class Kernel:
                 self._products.back(delta, layers[depth].weights, self._deltas[depth - 1][:rows])
 
 
-def predicted_classes(outputs: Array, *, logits: bool) -> NDArray[np.integer]:
+def predicted_classes(outputs: Array, *, logits: bool) -> NDArray[np.intp]:
     """Return the class index (rows,) that each row of outputs (rows, N) stands for.
 
-    The largest output wins (the first of equals); a single output is class 1 above 0 (a net input of the logistic function, `logits`)
-    or above 1/2 (an output trained on 0 and 1).
+    The largest output wins (the first of equals); a single output is class 1 above 0 (`logits`: a net input of the
+    logistic function) or above 1/2 (an output trained on 0 and 1).
     """
     if outputs.shape[1] == 1:
-        return (outputs[:, 0] > (0.0 if logits else 0.5)).astype(np.int32)
-    return np.argmax(outputs, axis=1)
+        return (outputs[:, 0] > (0.0 if logits else 0.5)).astype(np.intp)
+    classes: NDArray[np.intp] = np.argmax(outputs, axis=1)
+    return classes

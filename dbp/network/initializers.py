@@ -7,6 +7,7 @@ the error signal about equal from layer to layer. Biases start at zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from dbp.sums.seeds import generator
 def glorot_uniform(sizes: Sequence[int], seed: int) -> NDArray[np.float64]:
     """Return the flat start vector (P,) in float64: per layer weights (fan_in, fan_out) row-major, then the bias."""
     pieces = []
-    for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         limit = np.sqrt(6.0 / (fan_in + fan_out))
         weights = generator(seed, "initial-weights", layer).uniform(-limit, limit, size=fan_in * fan_out)
         pieces += [weights, np.zeros(fan_out)]

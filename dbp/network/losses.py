@@ -103,7 +103,7 @@ def loss_function(name: LossName) -> Loss:
         raise ValueError(f"{name!r} is not a loss; expected one of: {', '.join(LOSS_NAMES)}") from None
 
 
-def probabilities(outputs: Block) -> Block:
+def probabilities(outputs: Block) -> NDArray[np.float64]:
     """Return class probabilities (rows, classes) for the net inputs of a cross-entropy network.
 
     One output gives two columns: 1 - p and p of the logistic function.
@@ -116,4 +116,5 @@ def probabilities(outputs: Block) -> Block:
         return np.hstack([first, second])
     wide -= wide.max(axis=1, keepdims=True)
     np.exp(wide, out=wide)
-    return wide / wide.sum(axis=1, keepdims=True)
+    wide /= wide.sum(axis=1, keepdims=True)
+    return wide

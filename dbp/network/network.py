@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -58,7 +59,7 @@ class Network:
     @cached_property
     def parameter_count(self) -> int:
         """P, the length of a parameter vector."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(self.sizes, self.sizes[1:], strict=False))
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.sizes))
 
     @property
     def trainable(self) -> bool:
@@ -72,7 +73,7 @@ class Network:
                 f"parameters: shape {theta.shape}; expected ({self.parameter_count},) for sizes {self.sizes}"
             )
         start = 0
-        for fan_in, fan_out in zip(self.sizes, self.sizes[1:], strict=False):
+        for fan_in, fan_out in pairwise(self.sizes):
             stop = start + fan_in * fan_out
             yield LayerParameters(theta[start:stop].reshape(fan_in, fan_out), theta[stop : stop + fan_out])
             start = stop + fan_out

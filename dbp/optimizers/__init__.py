@@ -1,1 +1,1 @@
-
+"""Training methods, one file each, behind one protocol."""

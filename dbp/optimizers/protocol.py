@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.floating]
-State = Mapping[str, NDArray[np.generic]]
+State = Mapping[str, Vector]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""One file per command, each a plain function of its options."""

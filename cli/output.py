@@ -1,0 +1,152 @@
+"""Where words go: results on standard output, talk on standard error; table, plain text or JSON is decided here, once.
+
+    result   what the command was asked for; a program may read it
+    talk     what a person is told on the way: progress, advice, warnings; never part of the result
+
+A terminal gets a table, a pipe gets aligned plain text, `--json` gets JSON. Text that comes from files (names, messages) loses its
+control characters before it is printed, so that no file can move the cursor or recolour the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+from dbp.errors import StorageError
+
+# C0 and C1 control characters, and the marks that change the direction in which a terminal writes.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+class Mode(Enum):
+    """How results are shown."""
+
+    TABLE = "table"
+    PLAIN = "plain"
+    JSON = "json"
+
+
+def prepare_streams() -> None:
+    """Make both streams writable whatever the terminal's encoding, and present even if they were closed (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (lives as long as the process)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def clean(text: object) -> str:
+    """Return the text on one line, without control characters."""
+    return _UNPRINTABLE.sub(lambda found: " " if found.group() in "\t\n" else "", str(text))
+
+
+def talk(text: str = "") -> None:
+    """Tell the person something on standard error. Nobody listening (a closed pipe, a gone terminal) is no error."""
+    try:
+        sys.stderr.write("\n".join(clean(line) for line in text.split("\n")) + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+
+
+class Output:
+    """Writes a command's results in the mode that fits."""
+
+    def __init__(self, *, json: bool = False) -> None:
+        if json:
+            self.mode = Mode.JSON
+        else:
+            self.mode = Mode.TABLE if sys.stdout.isatty() else Mode.PLAIN
+
+    def json(self, value: object) -> None:
+        """Write one JSON document; numbers that are not finite become null."""
+        self.text(json.dumps(_plain(value), indent=2, allow_nan=False))
+
+    def fields(self, fields: Mapping[str, object]) -> None:
+        """Write one thing: a line for each of its fields."""
+        width = max((len(name) for name in fields), default=0)
+        for name, value in fields.items():
+            self.text(f"{name:<{width}}  {_cell(value)}".rstrip())
+
+    def rows(self, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Write many things of one kind: a table on a terminal, aligned columns in a pipe."""
+        cells = [[_cell(value) for value in row] for row in rows]
+        if self.mode is Mode.TABLE:
+            _table(headings, cells, rows)
+            return
+        lines = [list(headings), *cells]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+        for line in lines:
+            self.text("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+
+    def text(self, text: str) -> None:
+        """Write text as it is. Raises BrokenPipeError when the reader has gone, StorageError when it cannot be written."""
+        with writing_results():
+            sys.stdout.write(text + "\n")
+
+
+@contextmanager
+def writing_results() -> Iterator[None]:
+    """Turn what can go wrong with standard output into an error that says so; a reader that has gone stays a BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(f"standard output: {error.strerror or error}; expected a place that takes the result") from error
+
+
+def flush_results() -> None:
+    """Push out what is buffered, so that a full disk or a closed pipe is noticed while it can still be reported."""
+    with writing_results():
+        sys.stdout.flush()
+
+
+def _table(headings: Sequence[str], cells: Sequence[Sequence[str]], rows: Sequence[Sequence[object]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, heading in enumerate(headings):
+        numbers = bool(rows) and all(isinstance(row[column], (int, float, type(None))) for row in rows)
+        table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    with writing_results():
+        Console(markup=False, highlight=False).print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{clean(name).replace('_', ' ')} {_cell(item)}" for name, item in value.items())
+    return clean(value)
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    raise TypeError(f"a result cannot hold a {type(value).__name__}")

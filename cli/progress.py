@@ -1,0 +1,238 @@
+"""Progress of a run, drawn on standard error: a live bar on a terminal, plain lines in a pipe.
+
+Drawing must never end a run: a pipe that nobody reads any more or a terminal that has gone makes it silent, no more.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+
+from dbp.cli.output import clean, talk
+from dbp.training.observers import Observer, Plan, StepMetrics, Summary
+
+LINE_EVERY_SHARE = 0.05  # of the steps
+LINE_EVERY_SECONDS = 10.0
+_REFRESH_SECONDS = 0.1
+
+
+@dataclass
+class RunRecord(Observer):
+    """Remembers how far a run came, so that its end can be told even if the run failed."""
+
+    plan: Plan | None = None
+    last_step: StepMetrics | None = None
+    last_checkpoint: int | None = None
+
+    def started(self, plan: Plan) -> None:
+        """See `Observer`."""
+        self.plan = plan
+
+    def step(self, metrics: StepMetrics) -> None:
+        """See `Observer`."""
+        self.last_step = metrics
+
+    def checkpoint(self, step: int, path: object) -> None:
+        """See `Observer`."""
+        self.last_checkpoint = step
+
+
+class Warnings(Observer):
+    """Passes on warnings and is silent otherwise: `--quiet`."""
+
+    def warning(self, text: str) -> None:
+        """See `Observer`."""
+        talk(f"warning: {text}")
+
+
+class Pace:
+    """How fast a run is: rows a second of late, and the time that the remaining steps will take."""
+
+    def __init__(self, first_step: int, max_steps: int) -> None:
+        self._max_steps = max_steps
+        self._first_step = first_step
+        self._began = time.perf_counter()
+        self._smoothed: float | None = None  # seconds per row, an exponential mean over about ten steps
+        self._step = first_step - 1
+
+    def add(self, metrics: StepMetrics) -> None:
+        """Take a step into account."""
+        self._step = metrics.step
+        per_row = metrics.seconds / max(1, metrics.rows)
+        self._smoothed = per_row if self._smoothed is None else 0.9 * self._smoothed + 0.1 * per_row
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows of a batch per second of a step."""
+        return 1.0 / self._smoothed if self._smoothed else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the last step, by the wall clock since the first; None before there was one."""
+        done = self._step - self._first_step + 1
+        if done <= 0:
+            return None
+        return (time.perf_counter() - self._began) / done * max(0, self._max_steps - self._step)
+
+
+class LineProgress(Observer):
+    """Plain lines: the first and last step, and between them one for every 5 % of the steps or every ten seconds."""
+
+    def __init__(self) -> None:
+        self._plan: Plan | None = None
+        self._pace = Pace(1, 1)
+        self._printed_step = 0
+        self._printed_at = 0.0
+
+    def stage(self, text: str) -> None:
+        """See `Observer`."""
+        talk(f"{text} ...")
+
+    def started(self, plan: Plan) -> None:
+        """See `Observer`."""
+        self._plan = plan
+        self._pace = Pace(plan.first_step, plan.max_steps)
+        talk(describe_plan(plan))
+
+    def step(self, metrics: StepMetrics) -> None:
+        """See `Observer`."""
+        self._pace.add(metrics)
+        if self._plan is not None and self._due(metrics.step, self._plan):
+            self._printed_step, self._printed_at = metrics.step, time.perf_counter()
+            numbers = "  ".join([*_numbers(metrics, self._pace), _left(self._pace)])
+            talk(f"step {metrics.step}/{self._plan.max_steps}  {numbers}")
+
+    def warning(self, text: str) -> None:
+        """See `Observer`."""
+        talk(f"warning: {text}")
+
+    def _due(self, step: int, plan: Plan) -> bool:
+        if step in (plan.first_step, plan.max_steps):
+            return True
+        share = LINE_EVERY_SHARE * (plan.max_steps - plan.first_step + 1)
+        return step - self._printed_step >= share or time.perf_counter() - self._printed_at >= LINE_EVERY_SECONDS
+
+
+class BarProgress(Observer):
+    """A live bar. Use as a context manager, so that the terminal is put back whatever happens."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        # Kept short of 80 columns: what matters most comes first, and rich cuts at the right.
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[numbers]}", markup=False),
+            console=Console(stderr=True, markup=False, highlight=False),
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("starting", total=None, numbers="")
+        self._plan: Plan | None = None
+        self._pace = Pace(1, 1)
+        self._drawn_at = 0.0
+
+    def __enter__(self) -> BarProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._progress.stop()
+
+    def stage(self, text: str) -> None:
+        """See `Observer`."""
+        self._progress.update(self._task, description=clean(text))
+
+    def started(self, plan: Plan) -> None:
+        """See `Observer`."""
+        self._plan = plan
+        self._pace = Pace(plan.first_step, plan.max_steps)
+        self._say(describe_plan(plan))
+        done = plan.first_step - 1
+        self._progress.update(self._task, total=plan.max_steps, completed=done, description=f"step {done}/{plan.max_steps}")
+
+    def step(self, metrics: StepMetrics) -> None:
+        """See `Observer`."""
+        self._pace.add(metrics)
+        now = time.perf_counter()
+        if self._plan is None or (now - self._drawn_at < _REFRESH_SECONDS and metrics.step != self._plan.max_steps):
+            return
+        self._drawn_at = now
+        self._progress.update(
+            self._task,
+            completed=metrics.step,
+            description=f"step {metrics.step}/{self._plan.max_steps}",
+            numbers="  ".join([*_numbers(metrics, self._pace), _left(self._pace)]),
+        )
+
+    def warning(self, text: str) -> None:
+        """See `Observer`."""
+        self._say(f"warning: {text}")
+
+    def finished(self, summary: Summary) -> None:
+        """See `Observer`."""
+        self._progress.stop()
+
+    def _say(self, text: str) -> None:
+        self._progress.console.print(clean(text), soft_wrap=True)
+
+
+def on_a_live_terminal() -> bool:
+    """Whether standard error is a terminal on which a line can be drawn again."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return sys.stderr.isatty() and console.is_interactive and not console.is_dumb_terminal
+
+
+def describe_plan(plan: Plan) -> str:
+    """Return the line that says what is about to be trained."""
+    start = f", going on at step {plan.first_step}" if plan.first_step > 1 else ""
+    held = f" + {plan.validation_rows:,} held out" if plan.validation_rows else ""
+    who = f"{plan.workers} worker{'s' if plan.workers != 1 else ''}" if plan.workers else "this process"
+    return (
+        f"{plan.job_id}: {plan.rows:,} rows{held}, {plan.features} features, {plan.outputs} outputs, "
+        f"{plan.parameters:,} parameters, {who}{start}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: 0.4 s, 12 s, 3:05, 2:00:09."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _numbers(metrics: StepMetrics, pace: Pace) -> list[str]:
+    numbers = [f"loss {metrics.loss:.4g}"]
+    if metrics.validation_loss is not None:
+        numbers.append(f"validation {metrics.validation_loss:.4g}")
+    if metrics.validation_accuracy is not None:
+        numbers.append(f"accuracy {metrics.validation_accuracy:.1%}")
+    numbers.append(f"{short(pace.rows_per_second)} rows/s")
+    if metrics.workers:
+        numbers.append(f"{metrics.workers} worker{'s' if metrics.workers != 1 else ''}")
+    return numbers
+
+
+def _left(pace: Pace) -> str:
+    left = pace.seconds_left
+    return "" if left is None else f"{duration(left)} left"
+
+
+def short(number: float) -> str:
+    """Return a rate for people: 950, 12.3k, 4.5M."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return f"{number:.0f}"

@@ -1,0 +1,64 @@
+"""A file of lines that only ever grows: metrics and logs.
+
+Each line is one write call on a file opened for appending, so a process that is killed tears at most its last line; the
+next writer starts on a fresh line, and a reader skips what is torn.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+from dbp.storage.atomic_files import storage_error
+
+
+class LineFile:
+    """Appends lines to `path`. StorageError when the file cannot be opened or a line cannot be written whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise storage_error("be opened for appending", path, error) from error
+        size = os.fstat(self._descriptor).st_size
+        self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+
+    def append(self, line: str) -> None:
+        """Write one line; `line` itself holds no line break (ValueError). StorageError if it cannot be written whole."""
+        if "\n" in line:
+            raise ValueError("a line holds no line break")
+        data = line.encode("utf-8") + b"\n"
+        if self._torn:
+            data = b"\n" + data
+        try:
+            written = os.write(self._descriptor, data)
+            if written < len(data):
+                self._torn = True
+                os.write(self._descriptor, data[written:])  # says why: the disk is full, the quota used up, ...
+                self._torn = False
+        except OSError as error:
+            raise storage_error("be appended to", self.path, error, len(data)) from error
+        self._torn = False
+
+    def sync(self) -> None:
+        """Make all lines survive a loss of power; StorageError if it cannot be done."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise storage_error("be made durable", self.path, error) from error
+
+    def close(self) -> None:
+        """Close the file; closing twice does nothing."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def __enter__(self) -> LineFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

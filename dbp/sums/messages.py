@@ -1,0 +1,132 @@
+"""What coordinator, pool and workers say to each other. Plain values, so that any transport can carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.errors import DbpError
+from dbp.network.losses import LossName
+from dbp.network.network import Network, Precision
+from dbp.sums.batches import Batch
+from dbp.sums.partial_sum import Summand
+from dbp.sums.shards import Shards
+from dbp.sums.tree import Node, ReductionTree, full_tree
+
+if TYPE_CHECKING:
+    from dbp.data.encoding import Encoding
+    from dbp.data.statistics import ColumnSummary
+
+Part = Literal["train", "validation"]
+Vector = NDArray[np.floating]
+Targets = NDArray[np.floating] | NDArray[np.int32]
+
+
+class RowSource(Protocol):
+    """Where rows come from. Picklable; every worker opens it for itself and reads its own rows only."""
+
+    def summarize(self, part: Part, start: int, stop: int) -> ColumnSummary:
+        """Return the summary of the columns over rows [start, stop) of a part."""
+        ...
+
+    def encode(
+        self, part: Part, start: int, stop: int, encoding: Encoding, dtype: np.dtype[np.floating]
+    ) -> tuple[Vector, Targets]:
+        """Return inputs (rows, features), C-contiguous, and targets (rows, outputs) or class indices (rows,) int32."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingWork:
+    """What a worker needs besides rows to compute gradients."""
+
+    network: Network
+    loss: LossName
+    precision: Precision
+    encoding: Encoding
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a worker is told once, before its first call; without `training` it can summarise columns only."""
+
+    source: RowSource
+    shards: Mapping[Part, Shards]
+    seed: int
+    training: TrainingWork | None = None
+
+
+TaskKind = Literal[
+    "summarize",  # ColumnSummary of the raw columns
+    "load",  # read and encode the rows; the sum counts them
+    "gradient",  # PartialSum with the gradient
+    "loss",  # PartialSum without a gradient, with the rows classified right
+]
+
+
+@dataclass(frozen=True)
+class SumTask:
+    """One sum over the shards of a part: of all rows, or of a batch."""
+
+    kind: TaskKind
+    part: Part
+    step: int = 0
+    batch: Batch | None = None
+
+    def tree(self, shards: Shards) -> ReductionTree:
+        """Return the tree along which this sum is added."""
+        if self.batch is None:
+            return full_tree(shards.count)
+        return ReductionTree((piece.shard for piece in self.batch.slices), shards.count)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one worker is asked: its shards of a task. Numbered, so that a late answer is known for what it is."""
+
+    number: int
+    task: SumTask
+    shards: tuple[int, ...]
+
+
+Partials = tuple[tuple[Node, Summand], ...]
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    """Event: a worker has started and can be called."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """Event: a worker died, or is given up for dead."""
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class CallAnswered:
+    """Event: a worker returned the sums of the subtrees that its shards fill. They are borrowed until the next call."""
+
+    worker: int
+    number: int
+    partials: Partials
+
+
+@dataclass(frozen=True)
+class CallRaised:
+    """Event: the call raised an error; trying it again would raise it again."""
+
+    worker: int
+    number: int
+    error: DbpError
+
+
+Event = WorkerReady | WorkerLost | CallAnswered | CallRaised

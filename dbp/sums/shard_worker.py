@@ -1,0 +1,146 @@
+"""What a worker does, whatever process it lives in: keeps its shards in memory and sums over them.
+
+It belongs to the library so that the pool in this process (the reference) and the Ray actors run the very same lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.network.backprop import Kernel
+from dbp.sums.batches import Batch, shard_permutation
+from dbp.sums.messages import Call, Part, Partials, SumTask, Targets, TrainingWork, Vector, Workload
+from dbp.sums.partial_sum import PartialSum, Summand
+
+NO_GRADIENT = np.empty(0, dtype=np.float32)
+
+Leaf = Callable[[int], Summand]
+
+
+@dataclass
+class _LoadedShard:
+    inputs: Vector  # (rows, features)
+    targets: Targets  # (rows, outputs), or class indices (rows,)
+    epoch: int = -1
+    order: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # the epoch's permutation
+
+
+class _Buffers:
+    """Gradient arrays (P,) that go round: a fresh array for every shard would cost its page faults every time."""
+
+    def __init__(self, size: int, dtype: np.dtype[np.floating]) -> None:
+        self._size, self._dtype = size, dtype
+        self._free: list[Vector] = []
+        self._lent: list[Vector] = []
+
+    def take(self) -> Vector:
+        return self._free.pop() if self._free else np.empty(self._size, self._dtype)
+
+    def give_back(self, partial: Summand) -> None:
+        if isinstance(partial, PartialSum) and partial.gradient.size == self._size:
+            self._free.append(partial.gradient)
+
+    def lend(self, partials: Partials) -> None:
+        """Note the arrays of an answer; they come back when the next call begins."""
+        self._lent = [part.gradient for _, part in partials if isinstance(part, PartialSum) and part.gradient.size]
+
+    def collect(self) -> None:
+        self._free += self._lent
+        self._lent = []
+
+
+class ShardWorker:
+    """Answers calls, one at a time. Shards are loaded when first asked for and kept."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.configure(workload)
+
+    def configure(self, workload: Workload) -> None:
+        """Take a workload in place of the last one; rows encoded for the last one are dropped."""
+        self._workload = workload
+        self._loaded: dict[tuple[Part, int], _LoadedShard] = {}
+        self._training = workload.training
+        if self._training is not None:
+            dtype = np.dtype(self._training.precision)
+            network = self._training.network
+            self._kernel = Kernel(network, self._training.loss, dtype)
+            self._buffers = _Buffers(network.parameter_count, dtype)
+
+    def compute(self, call: Call, parameters: Vector | None) -> Partials:
+        """Return the sums of the largest subtrees that the call's shards fill.
+
+        `parameters` (P,) are read, never kept. The arrays of the answer are reused by the next call.
+        """
+        task = call.task
+        if task.kind == "summarize":
+            return self._sums(call, lambda shard: self._summary(task.part, shard))
+        if self._training is None or (parameters is None and task.kind != "load"):
+            raise RuntimeError(f"a {task.kind} call before the worker was told what to train")
+        self._buffers.collect()
+        if task.kind == "load":
+            return self._sums(call, lambda shard: self._row_count(task.part, shard))
+        theta = np.asarray(parameters)
+        if task.kind == "gradient":
+            partials = self._sums(call, lambda shard: self._gradient(task, shard, theta))
+            self._buffers.lend(partials)
+            return partials
+        return self._sums(call, lambda shard: self._loss(task.part, shard, theta))
+
+    def _sums(self, call: Call, leaf: Leaf) -> Partials:
+        tree = call.task.tree(self._workload.shards[call.task.part])
+        spent = self._buffers.give_back if call.task.kind == "gradient" else lambda partial: None
+        return tuple((node, tree.sum(node, leaf, spent)) for node in tree.filled_by(call.shards))
+
+    def _summary(self, part: Part, shard: int) -> Summand:
+        start, stop = self._workload.shards[part].bounds(shard)
+        return self._workload.source.summarize(part, start, stop)
+
+    def _row_count(self, part: Part, shard: int) -> Summand:
+        rows = len(self._shard(part, shard).inputs)
+        return PartialSum(0.0, NO_GRADIENT, weight=float(rows), rows=rows)
+
+    def _gradient(self, task: SumTask, shard: int, theta: Vector) -> Summand:
+        inputs, targets = self._rows(task, shard)
+        gradient = self._buffers.take()
+        sums = self._kernel.gradient_sum(theta, inputs, targets, gradient)
+        return PartialSum(sums.loss, gradient, float(len(inputs)), sums.squared_error, len(inputs))
+
+    def _loss(self, part: Part, shard: int, theta: Vector) -> Summand:
+        loaded = self._shard(part, shard)
+        sums, correct = self._kernel.loss_sum(theta, loaded.inputs, loaded.targets)
+        rows = len(loaded.inputs)
+        return PartialSum(sums.loss, NO_GRADIENT, float(rows), sums.squared_error, rows, correct)
+
+    def _rows(self, task: SumTask, shard: int) -> tuple[Vector, Targets]:
+        loaded = self._shard(task.part, shard)
+        if task.batch is None:
+            return loaded.inputs, loaded.targets
+        rows = self._batch_rows(task.batch, shard, loaded)
+        return loaded.inputs[rows], loaded.targets[rows]
+
+    def _batch_rows(self, batch: Batch, shard: int, loaded: _LoadedShard) -> NDArray[np.int64]:
+        if loaded.epoch != batch.epoch:
+            size = len(loaded.inputs)
+            loaded.order = shard_permutation(self._workload.seed, batch.epoch, shard, size)
+            loaded.epoch = batch.epoch
+        piece = next(piece for piece in batch.slices if piece.shard == shard)
+        return loaded.order[piece.start : piece.stop]
+
+    def _shard(self, part: Part, shard: int) -> _LoadedShard:
+        loaded = self._loaded.get((part, shard))
+        if loaded is None:
+            training = self._required_training()
+            start, stop = self._workload.shards[part].bounds(shard)
+            dtype = np.dtype(training.precision)
+            loaded = _LoadedShard(*self._workload.source.encode(part, start, stop, training.encoding, dtype))
+            self._loaded[part, shard] = loaded
+        return loaded
+
+    def _required_training(self) -> TrainingWork:
+        if self._training is None:
+            raise RuntimeError("rows were asked for before the worker was told what to train")
+        return self._training

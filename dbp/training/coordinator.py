@@ -1,0 +1,168 @@
+"""The training loop.
+
+For each step: ask the optimiser where it wants to know the objective, have the pool compute it there (broadcast the parameters,
+gather partial sums, reduce), hand the answer back until the optimiser has made its step; then validate, report, checkpoint,
+and stop if a rule says so. Everything that decides the next step is in `Progress`, and a checkpoint is a Progress on disk.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.errors import NonFiniteLossError
+from dbp.network.network import Network
+from dbp.network.threads import one_blas_thread
+from dbp.optimizers.protocol import Optimizer, State, StepResult
+from dbp.sums.batches import BatchSampler
+from dbp.training.objective import Evaluated, LossReport, Objective
+from dbp.training.observers import Observer, StepMetrics
+from dbp.training.stopping import Ending, StoppingRule
+
+Vector = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training has come: all that the next step depends on."""
+
+    step: int  # steps done
+    parameters: Vector  # (P,)
+    state: State  # the optimiser's
+
+
+class ProgressStore(Protocol):
+    """Where progress is kept safe."""
+
+    def save(self, progress: Progress) -> None:
+        """Return only when the progress would survive a crash."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What happens how often, in steps."""
+
+    validate_every: int
+    checkpoint_every: int
+    validates: bool  # whether there are validation rows
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where training ended."""
+
+    progress: Progress
+    ending: Ending
+
+
+@dataclass(frozen=True)
+class Coordinator:
+    """Runs one job's training. Holds no state of its own."""
+
+    objective: Objective
+    optimizer: Optimizer
+    sampler: BatchSampler | None  # None: every step uses all rows
+    schedule: Schedule
+    rules: Sequence[StoppingRule]
+    store: ProgressStore
+    observer: Observer
+
+    def run(self, progress: Progress) -> Outcome:
+        """Train from `progress` until a rule ends it; the last progress is saved.
+
+        Raises NonFiniteLossError when the loss or the parameters leave the finite numbers; the last progress with a finite loss is
+        saved before.
+        """
+        saved, good = -1, progress
+        with one_blas_thread():
+            while (ending := self._ending(progress.step)) is None:
+                try:
+                    following = self._step(progress)
+                except NonFiniteLossError:
+                    if good.step > saved and good.step > 0:
+                        self.store.save(good)
+                    raise
+                good, progress = progress, following
+                if progress.step % self.schedule.checkpoint_every == 0:
+                    self.store.save(progress)
+                    saved = progress.step
+            if progress.step != saved:
+                self.store.save(progress)
+        return Outcome(progress, ending)
+
+    def _ending(self, step: int) -> Ending | None:
+        endings = (rule.ending(step) for rule in self.rules)
+        return next((ending for ending in endings if ending is not None), None)
+
+    def _step(self, progress: Progress) -> Progress:
+        began = time.perf_counter()
+        step = progress.step + 1
+        result, first = self._converse(progress, step)
+        check_finite(result, step, self.objective.network)
+        following = Progress(step, result.parameters, result.state)
+        metrics = StepMetrics(
+            step=step,
+            loss=result.evaluation.value,
+            rms=first.rms,
+            seconds=0.0,
+            rows=first.rows,
+            workers=self.objective.pool.workers,
+            gradient_norm=float(np.linalg.norm(result.evaluation.gradient)),
+        )
+        metrics = self._with_validation(metrics, following)
+        self.observer.step(replace(metrics, seconds=time.perf_counter() - began))
+        return following
+
+    def _converse(self, progress: Progress, step: int) -> tuple[StepResult, Evaluated]:
+        """Let the optimiser ask for the objective as often as it likes; return its step and the first answer."""
+        batch = self.sampler.batch(step) if self.sampler else None
+        trials = self.optimizer.step(progress.parameters, progress.state)
+        first: Evaluated | None = None
+        point = next(trials)
+        while True:
+            evaluated = self.objective.evaluate(point, step, batch)
+            first = first or evaluated
+            try:
+                point = trials.send(evaluated.evaluation)
+            except StopIteration as done:
+                result: StepResult = done.value
+                return result, first
+
+    def _with_validation(self, metrics: StepMetrics, progress: Progress) -> StepMetrics:
+        schedule = self.schedule
+        last = self._ending(progress.step) is not None
+        if not schedule.validates or not (last or progress.step % schedule.validate_every == 0):
+            return metrics
+        report: LossReport = self.objective.report("validation", progress.parameters)
+        return replace(
+            metrics,
+            validation_loss=report.mean,
+            validation_rms=report.rms,
+            validation_accuracy=report.accuracy,
+        )
+
+
+def check_finite(result: StepResult, step: int, network: Network) -> None:
+    """Raise NonFiniteLossError if the step's loss or its new parameters are not finite; the message says where and what to try."""
+    value = result.evaluation.value
+    if math.isfinite(value) and np.isfinite(result.parameters).all():
+        return
+    what = f"the loss became {value}" if not math.isfinite(value) else "the parameters became infinite or NaN"
+    raise NonFiniteLossError(
+        f"{what} at step {step}{_largest_gradient(result.evaluation.gradient, network)}. "
+        "Try a smaller optimizer.learning_rate, `data.standardize: true`, or `training.precision: float64`."
+    )
+
+
+def _largest_gradient(gradient: Vector, network: Network) -> str:
+    norms = [float(np.abs(layer.weights).max()) for layer in network.layers(gradient)]
+    finite = [norm if math.isfinite(norm) else math.inf for norm in norms]
+    layer = max(range(len(finite)), key=lambda index: finite[index])
+    return f" (the largest gradient is in layer {layer + 1} of {len(norms)}: {norms[layer]:.3g})"

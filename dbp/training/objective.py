@@ -1,0 +1,96 @@
+"""The objective: from sums over samples to a value and a gradient. All that an optimiser sees.
+
+With E the loss summed over the rows, M their weight (the number of rows), w the weights without the biases:
+
+    reduction: mean    E / M + l2/2 |w|^2
+    reduction: sum     E     + l2/2 |w|^2      (the derivation's own E, E1)
+
+The one division is made here, at the root of the reduction tree.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.network.network import Network
+from dbp.optimizers.protocol import Evaluation
+from dbp.sums.batches import Batch
+from dbp.sums.messages import Part, SumTask
+from dbp.sums.partial_sum import PartialSum
+from dbp.sums.pool import WorkerPool
+
+Vector = NDArray[np.floating]
+Reduction = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The objective on a batch, and what is reported of it."""
+
+    evaluation: Evaluation
+    rms: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """The loss over a whole part, without a gradient."""
+
+    mean: float  # per row, without the penalty
+    objective: float
+    rms: float
+    accuracy: float | None  # None where the targets are no classes
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Asks the pool for sums and turns them into the objective."""
+
+    pool: WorkerPool
+    network: Network
+    reduction: Reduction
+    l2_penalty: float
+    classification: bool
+    rms_unit: float = 1.0  # one unit of a standardised target, in the target's own units
+
+    def evaluate(self, parameters: Vector, step: int, batch: Batch | None) -> Evaluated:
+        """Return value and gradient (P,) at `parameters`, over all training rows or a batch of them."""
+        total = cast(PartialSum, self.pool.sum(SumTask("gradient", "train", step, batch), parameters))
+        # A new array in every case: the sum's own may lie in shared memory and is gone with the next call.
+        gradient = total.gradient / parameters.dtype.type(self._divisor(total))
+        value = total.loss / self._divisor(total)
+        if self.l2_penalty:
+            value += self._penalty(parameters, gradient)
+        return Evaluated(Evaluation(value, gradient), self._rms(total), total.rows)
+
+    def report(self, part: Part, parameters: Vector) -> LossReport:
+        """Return the loss at `parameters` over all rows of a part."""
+        total = cast(PartialSum, self.pool.sum(SumTask("loss", part), parameters))
+        value = total.loss / self._divisor(total)
+        if self.l2_penalty:
+            value += self._penalty(parameters, None)
+        accuracy = total.correct / total.rows if self.classification else None
+        return LossReport(total.loss / total.weight, value, self._rms(total), accuracy)
+
+    def _divisor(self, total: PartialSum) -> float:
+        return total.weight if self.reduction == "mean" else 1.0
+
+    def _rms(self, total: PartialSum) -> float:
+        # sqrt(nan) is nan, and a negative sum cannot be: E2
+        return math.sqrt(total.squared_error / (total.weight * self.network.sizes[-1])) * self.rms_unit
+
+    def _penalty(self, parameters: Vector, gradient: Vector | None) -> float:
+        """Return l2/2 |w|^2 and add its gradient, l2 w, where there is one to add to."""
+        factor = parameters.dtype.type(self.l2_penalty)
+        squares = 0.0
+        for layer in self.network.layers(parameters):
+            squares += float(np.square(layer.weights, dtype=np.float64).sum())
+        if gradient is not None:
+            for into, layer in zip(self.network.layers(gradient), self.network.layers(parameters), strict=True):
+                np.add(into.weights, factor * layer.weights, out=into.weights)
+        return 0.5 * self.l2_penalty * squares

@@ -1,0 +1,122 @@
+"""What a run reports, and to whom: an observer, silent by default."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+FinalState = Literal["SUCCEEDED", "STOPPED"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be trained."""
+
+    job_id: str
+    directory: Path
+    rows: int
+    validation_rows: int
+    features: int
+    outputs: int
+    parameters: int  # length of the parameter vector
+    shards: int
+    workers: int
+    first_step: int  # 1, or the step after the checkpoint a run goes on from
+    max_steps: int
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """One step. Loss and RMS are those at the step's start, where its gradient was taken."""
+
+    step: int
+    loss: float  # the objective: mean or sum over the batch, penalty included
+    rms: float  # root mean square error; in the target's own units where there is one target
+    seconds: float
+    rows: int  # rows of the batch
+    workers: int
+    gradient_norm: float
+    validation_loss: float | None = None  # mean per row, after the step; None where this step was not validated
+    validation_rms: float | None = None
+    validation_accuracy: float | None = None
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """Return the line of metrics.jsonl; numbers that are not finite become null, which JSON can say."""
+        return {name: value if value is None or math.isfinite(value) else None for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    job_id: str
+    directory: Path
+    state: FinalState
+    step: int
+    loss: float  # the objective over all training rows at the final parameters
+    rms: float
+    reason: str  # a sentence
+    validation: dict[str, float] | None
+    parameters_sha256: str
+    seconds: float  # of this run, from its start
+
+
+class Observer:
+    """Told what happens, in order. Override what is of interest; an exception from here ends the run."""
+
+    def stage(self, text: str) -> None:
+        """Something that takes a while before the first step begins: starting Ray, reading data."""
+
+    def started(self, plan: Plan) -> None:
+        """Training begins; the job directory exists."""
+
+    def step(self, metrics: StepMetrics) -> None:
+        """A step is done."""
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """A checkpoint is on disk."""
+
+    def warning(self, text: str) -> None:
+        """Something the user should know that stops nothing."""
+
+    def finished(self, summary: Summary) -> None:
+        """Training ended as it should, done or stopped."""
+
+
+class Observers(Observer):
+    """Several observers as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def stage(self, text: str) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.stage(text)
+
+    def started(self, plan: Plan) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.started(plan)
+
+    def step(self, metrics: StepMetrics) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.step(metrics)
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.checkpoint(step, path)
+
+    def warning(self, text: str) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.warning(text)
+
+    def finished(self, summary: Summary) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.finished(summary)

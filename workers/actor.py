@@ -1,0 +1,45 @@
+"""The Ray actor: a `ShardWorker` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.errors import DbpError, JobFailedError
+from dbp.network.threads import set_one_blas_thread
+from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
+from dbp.sums.shard_worker import ShardWorker
+
+
+class GradientWorker:
+    """Loads its shards once, owns its buffers, answers one call at a time."""
+
+    def __init__(self, worker: int, workload: Workload) -> None:
+        set_one_blas_thread()
+        self._number = worker
+        self._worker = ShardWorker(workload)
+
+    def ready(self) -> int:
+        """Return the process id: the first sign of life."""
+        return os.getpid()
+
+    def configure(self, workload: Workload) -> None:
+        """Take another workload."""
+        self._worker.configure(workload)
+
+    def compute(self, message: tuple[Call, NDArray[np.floating] | None]) -> CallAnswered | CallRaised:
+        """Answer a call, at the parameters (P,) that come with it. A parameter array lies in shared memory, read-only."""
+        call, parameters = message
+        try:
+            return CallAnswered(self._number, call.number, self._worker.compute(call, parameters))
+        except DbpError as error:
+            return CallRaised(self._number, call.number, error)
+        except MemoryError as error:
+            text = f"worker {self._number} has not enough memory for its {len(call.shards)} shards ({error})"
+            return CallRaised(self._number, call.number, JobFailedError(f"{text}; use more machines or fewer workers"))
+
+    def compute_at(self, call: Call, parameters: NDArray[np.floating] | None) -> CallAnswered | CallRaised:
+        """Answer a call whose parameters Ray has fetched from its object store (a plain call)."""
+        return self.compute((call, parameters))

@@ -1,0 +1,167 @@
+"""The pool of Ray actors: futures become events for `assignment`, its instructions become calls.
+
+Answers are waited for in the order of the calls. Nothing is lost by that, since a step needs every answer; and one blocking
+wait costs neither a thread nor a poll (a thread per worker doubled the overhead of a step when measured).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.actor import ActorHandle
+from ray.exceptions import GetTimeoutError, RayActorError, RayChannelError, RayChannelTimeoutError
+
+from dbp.errors import WorkersLostError
+from dbp.sums.messages import Call, Event, WorkerLost, WorkerReady, Workload
+from dbp.sums.pool import TransportPool
+from dbp.workers.actor import GradientWorker
+from dbp.workers.channels import CallStyle, Channel, CompiledChannel, PlainChannel, Published
+
+Vector = NDArray[np.floating]
+
+START_TIMEOUT_S = 120.0
+# An answer later than this means the worker hangs. Long, because nothing yet tells slow from dead; loading its shards counts too.
+ANSWER_TIMEOUT_S = 3600.0
+
+WORKER_DIED = (RayActorError, RayChannelError)
+TOO_LATE = (GetTimeoutError, RayChannelTimeoutError)
+
+
+@dataclass
+class _Worker:
+    actor: ActorHandle
+    started: ray.ObjectRef
+    pid: int = 0
+    channel: Channel | None = None  # made at the first call after a workload: a graph needs a worker that is there
+
+
+class RayTransport:
+    """Workers as Ray actors, one CPU each, on the Ray that this process is connected to."""
+
+    def __init__(self, calls: CallStyle = "compiled", on_trouble: Callable[[str], None] = lambda sentence: None) -> None:
+        # A dying worker is an event here, not an error: Ray's own report of it would only confuse.
+        logging.getLogger("ray.dag.compiled_dag_node").setLevel(logging.CRITICAL)
+        self._calls: CallStyle = calls
+        self._on_trouble = on_trouble
+        self._workers: dict[int, _Worker] = {}
+        self._starting: list[int] = []
+        self._called: list[int] = []
+        self._vector_bytes = 0
+        self._published = Published(None)
+
+    def start(self, worker: int, workload: Workload) -> None:
+        """See `Transport`."""
+        actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(GradientWorker)
+        actor = actor_class.remote(worker, workload)
+        self._workers[worker] = _Worker(actor, actor.ready.remote())
+        self._starting.append(worker)
+        self._note_size(workload)
+
+    def configure(self, worker: int, workload: Workload) -> None:
+        """See `Transport`."""
+        known = self._workers[worker]
+        if known.channel is not None:
+            known.channel.close()
+            known.channel = None
+        self._note_size(workload)
+        # An error of this call shows at the next one: the actor is dead then.
+        known.started = known.actor.configure.remote(workload)
+
+    def publish(self, parameters: Vector | None) -> None:
+        """See `Transport`. Compiled graphs carry the vector with the call, through the worker's own shared memory."""
+        self._published = Published(parameters)
+
+    def send(self, worker: int, call: Call) -> None:
+        """See `Transport`."""
+        self._called.append(worker)
+        known = self._workers[worker]
+        try:
+            if known.channel is None:
+                known.channel = self._open_channel(known, call)
+            known.channel.send(call, self._published)
+        except WORKER_DIED:
+            known.channel = None  # `next_event` finds no channel and reports the death
+
+    def next_event(self) -> Event:
+        """See `Transport`."""
+        if self._called:
+            return self._next_answer(self._called.pop(0))
+        return self._next_start(self._starting.pop(0))
+
+    def pids(self) -> dict[int, int]:
+        """Return the process id of every worker that has started."""
+        return {number: worker.pid for number, worker in self._workers.items() if worker.pid}
+
+    def close(self) -> None:
+        """See `Transport`."""
+        for worker in self._workers.values():
+            if worker.channel is not None:
+                worker.channel.close()
+            ray.kill(worker.actor)
+        self._workers.clear()
+
+    def _note_size(self, workload: Workload) -> None:
+        if workload.training is not None:
+            itemsize = np.dtype(workload.training.precision).itemsize
+            self._vector_bytes = workload.training.network.parameter_count * itemsize
+
+    def _open_channel(self, worker: _Worker, call: Call) -> Channel:
+        # Summaries are one call each: not worth a graph.
+        if call.task.kind == "summarize" or self._calls == "plain":
+            return PlainChannel(worker.actor)
+        try:
+            ray.get(worker.started, timeout=START_TIMEOUT_S)  # the workload has arrived
+            return CompiledChannel(worker.actor, self._vector_bytes)
+        except WORKER_DIED:
+            raise
+        except Exception as error:  # an experimental interface may fail in its own ways
+            self._on_trouble(f"Ray's compiled graphs do not work here ({error}); using plain calls, which are slower")
+            self._calls = "plain"
+            return PlainChannel(worker.actor)
+
+    def _next_answer(self, number: int) -> Event:
+        worker = self._workers[number]
+        if worker.channel is None:
+            return self._lost(number, "its process died")
+        try:
+            return worker.channel.receive(ANSWER_TIMEOUT_S)
+        except TOO_LATE:
+            return self._lost(number, f"it gave no answer for {ANSWER_TIMEOUT_S:.0f} s")
+        except WORKER_DIED:
+            return self._lost(number, "its process died")
+
+    def _next_start(self, number: int) -> Event:
+        worker = self._workers[number]
+        try:
+            worker.pid = ray.get(worker.started, timeout=START_TIMEOUT_S)
+            return WorkerReady(number)
+        except RayActorError as error:
+            return self._lost(number, f"it did not start: {error}")
+        except GetTimeoutError:
+            free, total = (source().get("CPU", 0) for source in (ray.available_resources, ray.cluster_resources))
+            raise WorkersLostError(
+                f"worker {number} did not start within {START_TIMEOUT_S:.0f} s: each worker needs one CPU, "
+                f"and the cluster has {free:g} of {total:g} free. Use fewer workers, or wait until others are done"
+            ) from None
+
+    def _lost(self, number: int, reason: str) -> WorkerLost:
+        worker = self._workers.pop(number)
+        if worker.channel is not None:
+            worker.channel.close()
+        ray.kill(worker.actor)
+        return WorkerLost(number, reason + (f" (pid {worker.pid})" if worker.pid else ""))
+
+
+def ray_pool(
+    workload: Workload,
+    workers: int,
+    calls: CallStyle = "compiled",
+    on_trouble: Callable[[str], None] = lambda sentence: None,
+) -> TransportPool:
+    """Return a pool of `workers` >= 1 actors on the Ray that this process is connected to (see `local_ray`)."""
+    return TransportPool(RayTransport(calls, on_trouble), workers, workload, on_trouble)
