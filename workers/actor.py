@@ -11,15 +11,17 @@ from dbp.errors import DbpError, JobFailedError
 from dbp.network.threads import set_one_blas_thread
 from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
 from dbp.sums.shard_worker import ShardWorker
+from dbp.workers.doorbell import Bell
 
 
 class GradientWorker:
     """Loads its shards once, owns its buffers, answers one call at a time."""
 
-    def __init__(self, worker: int, workload: Workload) -> None:
+    def __init__(self, worker: int, workload: Workload, bell: Bell) -> None:
         set_one_blas_thread()
         self._number = worker
         self._worker = ShardWorker(workload)
+        self._bell = bell
 
     def ready(self) -> int:
         """Return the process id: the first sign of life."""
@@ -33,13 +35,19 @@ class GradientWorker:
         """Answer a call, at the parameters (P,) that come with it. A parameter array lies in shared memory, read-only."""
         call, parameters = message
         try:
+            return self._answer(call, parameters)
+        finally:
+            self._bell.ring(self._number, call.number)
+
+    def compute_at(self, call: Call, parameters: NDArray[np.floating] | None) -> CallAnswered | CallRaised:
+        """Answer a call whose parameters Ray has fetched from its object store (a plain call)."""
+        return self.compute((call, parameters))
+
+    def _answer(self, call: Call, parameters: NDArray[np.floating] | None) -> CallAnswered | CallRaised:
+        try:
             return CallAnswered(self._number, call.number, self._worker.compute(call, parameters))
         except DbpError as error:
             return CallRaised(self._number, call.number, error)
         except MemoryError as error:
             text = f"worker {self._number} has not enough memory for its {len(call.shards)} shards ({error})"
             return CallRaised(self._number, call.number, JobFailedError(f"{text}; use more machines or fewer workers"))
-
-    def compute_at(self, call: Call, parameters: NDArray[np.floating] | None) -> CallAnswered | CallRaised:
-        """Answer a call whose parameters Ray has fetched from its object store (a plain call)."""
-        return self.compute((call, parameters))

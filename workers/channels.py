@@ -48,6 +48,10 @@ class Channel(Protocol):
         """Wait for the answer. Raises Ray's error if the worker died; GetTimeoutError when it takes too long."""
         ...
 
+    def settled(self) -> bool:
+        """Whether `receive` would return or raise at once; may be False although an answer is there."""
+        ...
+
     def close(self) -> None:
         """Let go of the worker, which may be dead."""
         ...
@@ -73,6 +77,10 @@ class CompiledChannel:
         answer: Answer = ray.get(self._answer, timeout=timeout_s)
         return answer
 
+    def settled(self) -> bool:
+        """See `Channel`. True when the graph's loop in the worker has ended, that is, when the worker died."""
+        return bool(ray.wait(list(self._graph.worker_task_refs.values()), timeout=0)[0])
+
     def close(self) -> None:
         """See `Channel`."""
         self._graph.teardown()
@@ -92,6 +100,10 @@ class PlainChannel:
         """See `Channel`."""
         answer: Answer = ray.get(self._answer, timeout=timeout_s)
         return answer
+
+    def settled(self) -> bool:
+        """See `Channel`."""
+        return bool(ray.wait([self._answer], timeout=0)[0])
 
     def close(self) -> None:
         """See `Channel`."""

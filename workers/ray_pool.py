@@ -1,12 +1,12 @@
 """The pool of Ray actors: futures become events for `assignment`, its instructions become calls.
 
-Answers are waited for in the order of the calls. Nothing is lost by that, since a step needs every answer; and one blocking
-wait costs neither a thread nor a poll (a thread per worker doubled the overhead of a step when measured).
+Answers are taken as they arrive: a worker rings the doorbell when it has one (see `doorbell`).
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,12 +21,16 @@ from dbp.sums.messages import Call, Event, WorkerLost, WorkerReady, Workload
 from dbp.sums.pool import TransportPool
 from dbp.workers.actor import GradientWorker
 from dbp.workers.channels import CallStyle, Channel, CompiledChannel, PlainChannel, Published
+from dbp.workers.doorbell import Doorbell
 
 Vector = NDArray[np.floating]
 
 START_TIMEOUT_S = 120.0
 # An answer later than this means the worker hangs. Long, because nothing yet tells slow from dead; loading its shards counts too.
 ANSWER_TIMEOUT_S = 3600.0
+
+LOOK_AROUND_S = 0.2  # how often, while nobody rings, the dead are looked for
+TRUST_DOORBELL_S = 20.0  # a ring may be lost: after this long a channel is waited on without one
 
 WORKER_DIED = (RayActorError, RayChannelError)
 TOO_LATE = (GetTimeoutError, RayChannelTimeoutError)
@@ -40,6 +44,12 @@ class _Worker:
     channel: Channel | None = None  # made at the first call after a workload: a graph needs a worker that is there
 
 
+@dataclass(frozen=True)
+class _Wait:
+    call: int
+    since: float  # monotonic seconds
+
+
 class RayTransport:
     """Workers as Ray actors, one CPU each, on the Ray that this process is connected to."""
 
@@ -50,14 +60,15 @@ class RayTransport:
         self._on_trouble = on_trouble
         self._workers: dict[int, _Worker] = {}
         self._starting: list[int] = []
-        self._called: list[int] = []
+        self._called: dict[int, _Wait] = {}  # by worker
+        self._doorbell = Doorbell(ray.util.get_node_ip_address())
         self._vector_bytes = 0
         self._published = Published(None)
 
     def start(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
         actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(GradientWorker)
-        actor = actor_class.remote(worker, workload)
+        actor = actor_class.remote(worker, workload, self._doorbell.bell)
         self._workers[worker] = _Worker(actor, actor.ready.remote())
         self._starting.append(worker)
         self._note_size(workload)
@@ -78,7 +89,7 @@ class RayTransport:
 
     def send(self, worker: int, call: Call) -> None:
         """See `Transport`."""
-        self._called.append(worker)
+        self._called[worker] = _Wait(call.number, time.monotonic())
         known = self._workers[worker]
         try:
             if known.channel is None:
@@ -89,9 +100,24 @@ class RayTransport:
 
     def next_event(self) -> Event:
         """See `Transport`."""
-        if self._called:
-            return self._next_answer(self._called.pop(0))
+        while self._called:
+            worker = self._next_caller()
+            if worker is not None:
+                del self._called[worker]
+                return self._answer_of(worker)
         return self._next_start(self._starting.pop(0))
+
+    def _next_caller(self) -> int | None:
+        """Return a worker whose answer is there or nearly so, or who is dead; None when there is none yet."""
+        ring = self._doorbell.wait(LOOK_AROUND_S)
+        if ring is not None:
+            waited = self._called.get(ring.worker)
+            return ring.worker if waited is not None and waited.call == ring.call else None
+        for worker, waited in self._called.items():
+            channel = self._workers[worker].channel
+            if channel is None or channel.settled() or time.monotonic() - waited.since > TRUST_DOORBELL_S:
+                return worker
+        return None
 
     def pids(self) -> dict[int, int]:
         """Return the process id of every worker that has started."""
@@ -104,6 +130,7 @@ class RayTransport:
                 worker.channel.close()
             ray.kill(worker.actor)
         self._workers.clear()
+        self._doorbell.close()
 
     def _note_size(self, workload: Workload) -> None:
         if workload.training is not None:
@@ -124,7 +151,7 @@ class RayTransport:
             self._calls = "plain"
             return PlainChannel(worker.actor)
 
-    def _next_answer(self, number: int) -> Event:
+    def _answer_of(self, number: int) -> Event:
         worker = self._workers[number]
         if worker.channel is None:
             return self._lost(number, "its process died")
