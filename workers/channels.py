@@ -2,7 +2,8 @@
 
 A compiled graph keeps a shared-memory channel open to one actor and back: about 0.25 ms there and back against 2 ms for a
 plain call. Each worker has a graph of its own, so that a death stays private: in a graph over several actors one death
-loses everybody's results. The interface of compiled graphs is called experimental by Ray; should it fail, plain calls do the same, slower.
+loses everybody's results. Ray calls the interface of compiled graphs experimental; should it fail, plain calls do the
+same, slower.
 """
 
 from __future__ import annotations

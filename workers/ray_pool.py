@@ -53,7 +53,9 @@ class _Wait:
 class RayTransport:
     """Workers as Ray actors, one CPU each, on the Ray that this process is connected to."""
 
-    def __init__(self, calls: CallStyle = "compiled", on_trouble: Callable[[str], None] = lambda sentence: None) -> None:
+    def __init__(
+        self, calls: CallStyle = "compiled", on_trouble: Callable[[str], None] = lambda sentence: None
+    ) -> None:
         # A dying worker is an event here, not an error: Ray's own report of it would only confuse.
         logging.getLogger("ray.dag.compiled_dag_node").setLevel(logging.CRITICAL)
         self._calls: CallStyle = calls

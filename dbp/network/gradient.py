@@ -18,8 +18,9 @@ def gradient_sum(
     """Return the loss and its gradient with respect to `theta`, summed (not averaged) over the rows.
 
     theta (P,), float32 or float64: its dtype is the precision of the computation; inputs (rows, N_0); targets
-    (rows, N_out), or for cross_entropy also whole-number class indices (rows,). The result has ``.loss``, ``.gradient`` (P,) and ``.weight`` (rows).
-    Raises ValueError where shapes do not fit, class indices are out of range, or the network cannot be trained (threshold).
+    (rows, N_out), or for cross_entropy also whole-number class indices (rows,). The result has ``.loss``,
+    ``.gradient`` (P,) and ``.weight`` (rows). Raises ValueError where shapes do not fit, class indices are out of range,
+    or the network cannot be trained (threshold).
     """
     if theta.dtype not in (np.float32, np.float64):
         raise ValueError(f"parameters: dtype {theta.dtype}; expected float32 or float64")

@@ -1,0 +1,173 @@
+"""A trained model: the network, its parameters, and how columns become inputs and outputs become predictions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dbp.data.encoding import Encoding
+from dbp.errors import ModelFileError
+from dbp.models.metrics import Evaluation, ModelMetrics
+from dbp.network.activations import ActivationName
+from dbp.network.backprop import predicted_classes
+from dbp.network.losses import LossName, loss_function, probabilities
+from dbp.network.network import Network
+from dbp.network.threads import one_blas_thread
+from dbp.storage.array_file import ArrayFileError, read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = "dbp-model-1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a job results in. ``parameters`` (P,) are in the precision it was trained in."""
+
+    network: Network
+    parameters: NDArray[np.floating]
+    encoding: Encoding
+    loss: LossName
+    about: Mapping[str, Any] = field(default_factory=dict)  # name, step, versions: for people
+
+    @property
+    def parameters_sha256(self) -> str:
+        """SHA-256 (hex) of the parameter vector's bytes: the identity of the result."""
+        return hashlib.sha256(np.ascontiguousarray(self.parameters).tobytes()).hexdigest()
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether outputs are class probabilities (cross-entropy)."""
+        return self.loss == "cross_entropy"
+
+    def outputs(self, rows: ArrayLike | pa.Table | pa.RecordBatch) -> NDArray[np.floating]:
+        """Return the network's raw outputs (rows, N_out)."""
+        inputs = self.encoding.encode_features(_columns(rows), self.parameters.dtype)
+        with one_blas_thread():
+            return self.network.forward(self.parameters, inputs)
+
+    def predict(self, rows: str | Path | ArrayLike | pa.Table | pa.RecordBatch) -> NDArray[Any]:
+        """Return a prediction per row: class values (rows,) in the type of the labels, or numbers (rows,) or (rows, targets).
+
+        `rows` is a table file, anything Arrow understands as a table (columns are found by name), or an array (rows, features) with
+        the columns in the order of ``encoding.features``. DataError where a column is missing or a value cannot be used.
+        """
+        parts = [self.predictions(self.outputs(batch)) for batch in _batches(rows, self.encoding.features)]
+        return np.concatenate(parts) if parts else self.predictions(np.empty((0, self.network.sizes[-1])))
+
+    def predict_probabilities(self, rows: str | Path | ArrayLike | pa.Table | pa.RecordBatch) -> NDArray[np.float64]:
+        """Return the probability of each class (rows, classes), in the order of ``encoding.classes``.
+
+        ValueError for a model that has none: a regression, or one trained with squared error.
+        """
+        if not self.has_probabilities:
+            raise ValueError(f"a model trained with {self.loss} has no class probabilities; only cross_entropy has")
+        parts = [probabilities(self.outputs(batch)) for batch in _batches(rows, self.encoding.features)]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.encoding.classes)))
+
+    def predictions(self, outputs: NDArray[np.floating]) -> NDArray[Any]:
+        """Return the predictions that raw outputs (rows, N_out) stand for."""
+        if self.encoding.task == "classification":
+            return self.encoding.decode(predicted_classes(outputs, logits=self.has_probabilities))
+        decoded = self.encoding.decode(outputs)
+        return decoded[:, 0] if decoded.ndim == 2 and decoded.shape[1] == 1 else decoded
+
+    def evaluate(self, table: str | Path | pa.Table) -> Evaluation:
+        """Return how well it predicts a table that has the targets: RMS error and, by task, accuracy and log loss, or MAE and R2.
+
+        DataError where a column is missing, a value cannot be used, or there are no rows.
+        """
+        metrics = ModelMetrics(
+            self.encoding.task == "classification", self.network.sizes[-1], self.encoding.target_units()
+        )
+        columns = (*self.encoding.features, *self.encoding.targets)
+        for batch in _batches(table, columns):
+            outputs = self.outputs(batch)
+            targets = self.encoding.encode_targets(batch, self.parameters.dtype)
+            if targets.ndim == 1:
+                metrics.add_classes(*self._class_sums(outputs, cast("NDArray[np.int32]", targets)))
+            else:
+                metrics.add_numbers(outputs, cast("NDArray[np.floating]", targets))
+        return metrics.result(str(table) if isinstance(table, str | Path) else "table", self.has_probabilities)
+
+    def _class_sums(self, outputs: NDArray[np.floating], classes: NDArray[np.int32]) -> tuple[int, int, float, float]:
+        """Return rows, rows right, and the sums of loss and squared error."""
+        right = int(np.count_nonzero(predicted_classes(outputs, logits=self.has_probabilities) == classes))
+        wide = outputs.astype(np.float64)
+        width = wide.shape[1]
+        known = (classes[:, None] == np.arange(width)) if width > 1 else classes[:, None]
+        with np.errstate(over="ignore"):
+            sums = loss_function(self.loss).error_signal(
+                wide, known.astype(np.float64), np.empty_like(wide), np.empty((len(wide), 1))
+            )
+        return len(classes), right, sums.loss, sums.squared_error
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one .safetensors file; StorageError when that fails."""
+        metadata = {
+            "format": FORMAT,
+            "sizes": list(self.network.sizes),
+            "activations": list(self.network.activations),
+            "loss": self.loss,
+            "encoding": self.encoding.to_json(),
+            "about": dict(self.about),
+        }
+        write_arrays(Path(path), {"parameters": self.parameters}, metadata)
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model file. ModelFileError when it is missing, damaged, or no model."""
+    path = Path(path)
+    try:
+        arrays, metadata = read_arrays(path)
+    except ArrayFileError as error:
+        raise ModelFileError(f"{path}: {error.reason}") from error
+    if metadata.get("format") != FORMAT or "parameters" not in arrays:
+        raise ModelFileError(f"{path}: not a model file of dbp (a checkpoint, perhaps?); expected format {FORMAT}")
+    try:
+        sizes = cast("list[int]", metadata["sizes"])
+        activations = cast("list[ActivationName]", metadata["activations"])
+        network = Network(sizes, activations)
+        encoding = Encoding.from_json(metadata["encoding"])
+        loss = cast(LossName, metadata["loss"])
+        loss_function(loss)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: its description of the network cannot be used ({error})") from error
+    parameters = arrays["parameters"]
+    if parameters.shape != (network.parameter_count,) or parameters.dtype not in (np.float32, np.float64):
+        raise ModelFileError(
+            f"{path}: parameters of shape {parameters.shape} and type {parameters.dtype}; "
+            f"expected ({network.parameter_count},) of float32 or float64"
+        )
+    return Model(network, cast("NDArray[np.floating]", parameters), encoding, loss, dict(metadata.get("about") or {}))
+
+
+def _columns(rows: object) -> Any:
+    """Return rows as an array or an Arrow table; data frames and dicts of columns become tables."""
+    import pyarrow as pa
+
+    if isinstance(rows, pa.Table | pa.RecordBatch | np.ndarray):
+        return rows
+    if hasattr(rows, "__arrow_c_stream__") or isinstance(rows, dict):
+        return pa.table(rows)
+    return np.asarray(rows)
+
+
+def _batches(rows: object, columns: tuple[str, ...]) -> Iterator[Any]:
+    """Yield a table file in batches, anything else as it is."""
+    if not isinstance(rows, str | Path):
+        yield _columns(rows)
+        return
+    from dbp.data.open_table import open_table
+    from dbp.data.table import require_columns
+
+    table = open_table(rows)
+    require_columns(table, columns)
+    yield from table.batches(0, table.row_count, columns)

@@ -1,0 +1,114 @@
+"""Run the real command in a process of its own, in an empty folder, without a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DBP = Path(sys.executable).with_name("dbp")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as JSON; NaN and Infinity, which JSON does not have, fail."""
+
+        def refuse(name: str) -> None:
+            raise ValueError(name)
+
+        return json.loads(self.out, parse_constant=refuse)
+
+
+Dbp = Callable[..., Ran]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a plain shell in a pipe."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "DBP_", "PYTEST"))}
+    return {**kept, "COLUMNS": "100", "TERM": "xterm-256color", **changes}
+
+
+@pytest.fixture
+def dbp(tmp_path: Path) -> Dbp:
+    """``dbp("list", "--json")`` runs it in `tmp_path`."""
+
+    def run(*arguments: object, env: Mapping[str, str] | None = None, timeout: float = 120) -> Ran:
+        done = subprocess.run(
+            [DBP, *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment(**(env or {})),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """``start("run", "small.yaml")`` leaves it running; Ctrl-C reaches it.
+
+    A test runner in a shell's background has SIGINT ignored, and children inherit that: tests of signals would pass vacuously.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def hear_ctrl_c() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def run(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+        settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        command = [str(DBP), *map(str, arguments)]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), preexec_fn=hear_ctrl_c, text=True, **settings
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def job_file(tmp_path: Path) -> Path:
+    """A small job that takes a second: two classes, three features (one of them text-free by name), 60 rows."""
+    lines = ["a,b,c,label"]
+    for row in range(60):
+        a, b = (row * 37 % 60) / 60, (row * 23 % 60) / 60
+        lines.append(f"{a},{b},{a * b},{'high' if a + b > 1 else 'low'}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        """\
+name: small
+data: {train: table.csv, validation: 0.2, target: label}
+task: classification
+network: {hidden: [4]}
+optimizer: {name: gradient_descent, learning_rate: 0.5}
+training: {max_steps: 20, validate_every: 5}
+workers: 0
+checkpoint: {every: 5}
+"""
+    )
+    return path

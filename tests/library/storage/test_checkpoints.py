@@ -1,0 +1,202 @@
+"""Checkpoints: the newest good one is found, whatever happened to the others or to the process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dbp.errors import CheckpointError, StorageError
+from dbp.storage import atomic_files
+from dbp.storage.array_file import write_arrays
+from dbp.storage.checkpoints import Checkpoint, CheckpointStore
+
+
+def make(step: int) -> Checkpoint:
+    parameters = np.arange(20, dtype=np.float32) * step
+    return Checkpoint(step, {"parameters": parameters, "velocity": -parameters}, {"loss": step / 4, "job": "abc"})
+
+
+def store(folder: Path, steps: tuple[int, ...] = (), keep: int = 3) -> CheckpointStore:
+    made = CheckpointStore(folder / "checkpoints", keep)
+    for step in steps:
+        made.save(make(step))
+    return made
+
+
+def never(path: Path, reason: str) -> None:
+    raise AssertionError(f"{path}: {reason}")
+
+
+def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
+    """Arrays bit for bit, metadata, and the file name of the contract."""
+    checkpoints = store(tmp_path)
+    path = checkpoints.save(make(50))
+    assert path == tmp_path / "checkpoints" / "step-00000050.safetensors"
+    found = checkpoints.load(50)
+    assert (found.step, found.metadata) == (50, {"loss": 12.5, "job": "abc"})
+    for name, array in make(50).arrays.items():
+        assert found.arrays[name].tobytes() == array.tobytes()
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    assert store(tmp_path / "a").newest(never) is None
+    (tmp_path / "b").mkdir()
+    checkpoints = store(tmp_path / "b", (10, 20, 30, 40, 50), keep=2)
+    assert checkpoints.steps() == [40, 50]
+    assert sorted(os.listdir(checkpoints.folder)) == ["step-00000040.safetensors", "step-00000050.safetensors"]
+    newest = checkpoints.newest(never)
+    assert newest is not None
+    assert newest.step == 50
+
+
+def test_newest_means_the_highest_step_not_the_latest_time(tmp_path: Path) -> None:
+    """Clocks jump; steps do not. Beyond 8 digits the order is still by number."""
+    checkpoints = store(tmp_path, (99_999_999, 100_000_000), keep=5)
+    os.utime(checkpoints.path(99_999_999), (2e9, 2e9))
+    os.utime(checkpoints.path(100_000_000), (0, 0))
+    newest = checkpoints.newest(never)
+    assert newest is not None
+    assert newest.step == 100_000_000
+
+
+def test_damaged_checkpoints_are_named_and_passed_over(tmp_path: Path) -> None:
+    """A flipped bit in the newest, a truncated one before it: the third is used, both files are told with the reason."""
+    checkpoints = store(tmp_path, (10, 20, 30))
+    data = bytearray(checkpoints.path(30).read_bytes())
+    data[-1] ^= 1
+    checkpoints.path(30).write_bytes(data)
+    os.truncate(checkpoints.path(20), 100)
+    told: list[tuple[str, str]] = []
+    newest = checkpoints.newest(lambda path, reason: told.append((path.name, reason)))
+    assert newest is not None
+    assert newest.step == 10
+    assert [name for name, _ in told] == ["step-00000030.safetensors", "step-00000020.safetensors"]
+    assert told[0][1] == "damaged: its contents do not match their SHA-256"
+    assert told[1][1].startswith("cut short")
+    assert [(entry.step, entry.valid) for entry in checkpoints.listing()] == [(10, True), (20, False), (30, False)]
+    assert checkpoints.listing()[1].size == 100
+    assert checkpoints.listing()[2].problem == told[0][1]
+
+
+def test_a_damaged_later_checkpoint_does_not_push_out_good_ones(tmp_path: Path) -> None:
+    """After falling back from 30 to 20, saving 25 with keep=1 keeps 25 itself; 30 is replaced when the run gets there."""
+    checkpoints = store(tmp_path, (20, 30), keep=2)
+    checkpoints.path(30).write_bytes(b"damaged")
+    resumed = CheckpointStore(checkpoints.folder, keep=1)
+    resumed.save(make(25))
+    assert resumed.steps() == [25, 30]
+    newest = resumed.newest(lambda path, reason: None)
+    assert newest is not None
+    assert newest.step == 25
+    resumed.save(make(30))
+    assert resumed.steps() == [30]
+    assert resumed.load(30).step == 30
+
+
+def test_saving_a_step_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    checkpoints = store(tmp_path, (10,))
+    first = checkpoints.path(10).read_bytes()
+    checkpoints.save(make(10))
+    assert checkpoints.path(10).read_bytes() == first
+    assert checkpoints.steps() == [10]
+
+
+def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+    """Other names are left alone; renamed, linked and foreign files are refused in words."""
+    checkpoints = store(tmp_path, (10,))
+    folder = checkpoints.folder
+    for name in ("notes.txt", "step-9.safetensors", "step-000000010.safetensors", ".dbp-0.tmp.safetensors"):
+        (folder / name).write_bytes(b"x")
+    assert checkpoints.steps() == [10]
+    (folder / "step-00000020.safetensors").write_bytes(checkpoints.path(10).read_bytes())
+    (folder / "step-00000030.safetensors").symlink_to(checkpoints.path(10))
+    write_arrays(folder / "step-00000040.safetensors", {}, {"network": [1]})
+    for step, words in {
+        15: "no such file",
+        20: "holds step 10, but its name says step 20; was it renamed?",
+        30: "symbolic links, or is one",
+        40: "not a checkpoint, though it holds arrays of dbp",
+    }.items():
+        with pytest.raises(CheckpointError, match=words) as caught:
+            checkpoints.load(step)
+        assert str(caught.value).startswith(f"{checkpoints.path(step)}: ")
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "close", "replace"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_failed_save_costs_no_older_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """Whichever call fails, with keep=1: an intact checkpoint is there, and retention did not run."""
+    checkpoints = store(tmp_path, (10,), keep=1)
+    real, calls = getattr(os, call), []
+
+    def failing(*arguments: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) == number:
+            raise OSError(errno.EIO, "bad disk")
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic_files.os, call, failing)
+        message = ""
+        try:
+            checkpoints.save(make(20))
+        except StorageError as error:
+            message = str(error)
+    failed = len(calls) >= number
+    assert ("input/output error" in message) == failed
+    assert (10 in checkpoints.steps()) == failed
+    newest = checkpoints.newest(never)
+    assert newest is not None
+    assert not [name for name in os.listdir(checkpoints.folder) if name.startswith(".dbp-")]
+
+
+def test_a_vanished_job_directory_is_told(tmp_path: Path) -> None:
+    checkpoints = CheckpointStore(tmp_path / "gone" / "checkpoints")
+    with pytest.raises(StorageError, match="checkpoints: cannot be made: no such file or folder"):
+        checkpoints.save(make(10))
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="a part of the path is a file"):
+        CheckpointStore(tmp_path / "file").save(make(10))
+    with pytest.raises(StorageError, match="cannot be read: a part of the path is a file"):
+        CheckpointStore(tmp_path / "file").steps()
+
+
+SAVER = """
+import sys
+from pathlib import Path
+import numpy as np
+from dbp.storage.checkpoints import Checkpoint, CheckpointStore
+store = CheckpointStore(Path(sys.argv[1]), keep=2)
+for step in range(1, 100_000):
+    store.save(Checkpoint(step, {"parameters": np.full(50_000, step, np.float32)}, {"step": step}))
+    print(step, flush=True)
+"""
+
+
+def test_kill_9_during_saves_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    """A child saves as fast as it can and is killed at 12 moments: no torn file, the newest is at least the last acknowledged."""
+    draw = np.random.default_rng(7)
+    for trial in range(12):
+        folder = tmp_path / str(trial)
+        with subprocess.Popen([sys.executable, "-c", SAVER, str(folder)], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            first = child.stdout.readline()
+            time.sleep(float(draw.uniform(0, 0.05)))
+            child.send_signal(signal.SIGKILL)
+            acknowledged = [int(line) for line in [first, *child.stdout.read().splitlines()] if line.strip()]
+        newest = CheckpointStore(folder).newest(never)  # a torn file would be told
+        assert newest is not None
+        assert newest.step in (acknowledged[-1], acknowledged[-1] + 1)
+        assert (newest.arrays["parameters"] == newest.step).all()
+        assert all(entry.valid for entry in CheckpointStore(folder).listing())
+        assert len(CheckpointStore(folder).steps()) <= 3

@@ -1,0 +1,100 @@
+"""What a training checkpoint holds, and whether it belongs to a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.data.encoding import Encoding
+from dbp.errors import CheckpointError
+from dbp.storage.checkpoints import Checkpoint, CheckpointStore
+from dbp.training.coordinator import Progress
+from dbp.training.observers import Observer
+
+PARAMETERS = "parameters"
+STATE_PREFIX = "optimizer."
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint's numbers come from: job, data and machine; and the encoding, so that resuming need not fit it again."""
+
+    job: str
+    data: str
+    kernel: str
+    encoding: Encoding
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Origin:
+        """Read the origin of a checkpoint. CheckpointError if it is none of training."""
+        facts = checkpoint.metadata
+        try:
+            names = (str(facts["job_fingerprint"]), str(facts["data_fingerprint"]), str(facts["kernel_fingerprint"]))
+            return cls(*names, Encoding.from_json(facts["encoding"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"checkpoint of step {checkpoint.step}: not of a training job ({error})") from error
+
+    def check(self, folder: Path, job: str, data: str, kernel: str, observer: Observer) -> None:
+        """Raise CheckpointError where job or data are others than the checkpoint's; warn where the machine computes other bits."""
+        if self.job != job:
+            raise CheckpointError(
+                f"{folder}: these checkpoints are from another job than job.yaml beside them "
+                f"(fingerprint {self.job[:12]}, expected {job[:12]}); start a new job with `dbp run`"
+            )
+        if self.data != data:
+            raise CheckpointError(
+                f"{folder}: the data has changed since these checkpoints were written "
+                f"(fingerprint {self.data[:12]}, now {data[:12]}); restore the data, or start a new job with `dbp run`"
+            )
+        if self.kernel != kernel:
+            observer.warning(
+                f"this machine computes other last bits than the one that wrote the checkpoint (kernel {self.kernel}, "
+                f"here {kernel}): the result will be as good, but not the same to the last bit"
+            )
+
+    def to_metadata(self) -> dict[str, object]:
+        """Return the facts that a checkpoint records."""
+        return {
+            "job_fingerprint": self.job,
+            "data_fingerprint": self.data,
+            "kernel_fingerprint": self.kernel,
+            "encoding": self.encoding.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class JobCheckpoints:
+    """Keeps a job's progress as checkpoints (a `ProgressStore`)."""
+
+    store: CheckpointStore
+    origin: Origin
+    observer: Observer
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint; it is safe when this returns. StorageError if it cannot be written."""
+        arrays = {PARAMETERS: progress.parameters}
+        arrays |= {STATE_PREFIX + name: array for name, array in progress.state.items()}
+        path = self.store.save(Checkpoint(progress.step, arrays, self.origin.to_metadata()))
+        self.observer.checkpoint(progress.step, path)
+
+    @staticmethod
+    def progress_of(checkpoint: Checkpoint, start: NDArray[np.floating]) -> Progress:
+        """Return the progress in a checkpoint. CheckpointError if its parameters are not like `start`, the job's start vector."""
+        parameters = checkpoint.arrays.get(PARAMETERS)
+        if parameters is None or parameters.shape != start.shape or parameters.dtype != start.dtype:
+            seen = (
+                "no parameters" if parameters is None else f"parameters of shape {parameters.shape}, {parameters.dtype}"
+            )
+            raise CheckpointError(
+                f"checkpoint of step {checkpoint.step}: {seen}; expected shape {start.shape}, {start.dtype}"
+            )
+        state = {
+            name.removeprefix(STATE_PREFIX): cast("NDArray[np.floating]", array)
+            for name, array in checkpoint.arrays.items()
+            if name.startswith(STATE_PREFIX)
+        }
+        return Progress(checkpoint.step, cast("NDArray[np.floating]", parameters), state)

@@ -1,0 +1,38 @@
+"""Which pool a job trains on: this process, an embedded Ray, or a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from dbp.sums.messages import Workload
+from dbp.sums.pool import TransportPool, serial_pool
+
+Trouble = Callable[[str], None]
+
+
+@contextmanager
+def open_pool(
+    workload: Workload, workers: int, address: str | None, vector_bytes: int, on_trouble: Trouble
+) -> Iterator[TransportPool]:
+    """Open the pool for `workers` workers and close it, with the Ray it started, at the end; 0 workers: this process.
+
+    `vector_bytes` is an upper bound of a parameter vector's size. InputError when no cluster answers at `address`.
+    """
+    if workers == 0:
+        pool = serial_pool(workload)
+        try:
+            yield pool
+        finally:
+            pool.close()
+        return
+    # Ray is imported only where it is needed: it takes a second.
+    from dbp.workers.local_ray import cluster_ray, embedded_ray
+    from dbp.workers.ray_pool import ray_pool
+
+    with cluster_ray(address) if address else embedded_ray(workers, vector_bytes):
+        pool = ray_pool(workload, workers, on_trouble=on_trouble)
+        try:
+            yield pool
+        finally:
+            pool.close()

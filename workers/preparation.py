@@ -1,0 +1,126 @@
+"""From a job to what can be trained: its data looked at, its columns encoded, its network built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from dbp.data.dataset import Dataset
+from dbp.data.encoding import Encoding
+from dbp.data.statistics import ColumnSummary
+from dbp.errors import JobFileError, Problem
+from dbp.jobs.job import Job
+from dbp.network.network import Network
+from dbp.sums.messages import Part, SumTask, TrainingWork, Workload
+from dbp.sums.pool import WorkerPool
+from dbp.sums.shards import Shards, cut_into_shards
+from dbp.training.observers import Observer
+
+MOST_CLASSES_EXPECTED = 1000
+
+
+def open_dataset(job: Job) -> Dataset:
+    """Open the job's tables and check what their metadata can tell. DataError."""
+    return Dataset.open(
+        train=job.data.train,
+        validation=job.data.validation,
+        target=job.data.target,
+        features=job.data.features,
+        task=job.task,
+        seed=job.training.seed,
+    )
+
+
+def check_size(job: Job, dataset: Dataset, workers: int) -> None:
+    """Raise JobFileError where the job asks for more than the table's rows allow."""
+    rows = dataset.training_rows
+    problems = []
+    if workers > rows:
+        problems.append(
+            Problem("workers", f"{workers} workers for {rows} training rows; expected at most one worker per row")
+        )
+    if job.training.batch != "full" and job.training.batch > rows:
+        problems.append(
+            Problem(
+                "training.batch",
+                f"{job.training.batch} is more than the {rows} training rows; use `full`, or at most {rows}",
+            )
+        )
+    if problems:
+        raise JobFileError(job.data.train, problems)
+
+
+def raw_workload(job: Job, dataset: Dataset) -> Workload:
+    """Return what workers need to look at the columns."""
+    shards: dict[Part, Shards] = {"train": cut_into_shards(dataset.training_rows)}
+    if dataset.validation_rows:
+        shards["validation"] = cut_into_shards(dataset.validation_rows)
+    return Workload(dataset, shards, job.training.seed)
+
+
+def fit_encoding(job: Job, dataset: Dataset, pool: WorkerPool, observer: Observer) -> Encoding:
+    """Look at every cell once, as a sharded sum, and return how columns are encoded. DataError for cells that cannot be used."""
+    summaries = {"train": cast(ColumnSummary, pool.sum(SumTask("summarize", "train")))}
+    if dataset.validation_rows:
+        summaries["validation"] = cast(ColumnSummary, pool.sum(SumTask("summarize", "validation")))
+    dataset.check(summaries["train"], summaries.get("validation"))
+    encoding = Encoding.from_summary(
+        summaries["train"],
+        features=dataset.features,
+        targets=dataset.targets,
+        task=job.task,
+        standardize=job.data.standardize,
+        standardize_target=job.standardizes_target,
+    )
+    for warning in encoding.warnings:
+        observer.warning(warning)
+    return encoding
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network for a job's data, and how its columns are encoded."""
+
+    network: Network
+    encoding: Encoding
+
+    def workload(self, job: Job, raw: Workload) -> Workload:
+        """Return what workers need to train."""
+        training = TrainingWork(self.network, job.loss, job.training.precision, self.encoding)
+        return Workload(raw.source, raw.shards, raw.seed, training)
+
+
+def build_network(job: Job, encoding: Encoding) -> Network:
+    """Return the network. JobFileError where `network.outputs` does not fit the target."""
+    fitting = _fitting_outputs(job, encoding)
+    outputs = job.network.outputs or fitting[0]
+    if outputs not in fitting:
+        what = (
+            f"{len(encoding.classes)} classes" if job.task == "classification" else f"{len(encoding.targets)} targets"
+        )
+        expected = " or ".join(str(number) for number in fitting)
+        more = (
+            "more outputs than classes" if outputs > fitting[-1] and job.task == "classification" else "they do not fit"
+        )
+        raise JobFileError(
+            job.name,
+            [Problem("network.outputs", f"{outputs} outputs for {what}: {more}; expected {expected}, or leave it out")],
+        )
+    return Network((len(encoding.features), *job.network.hidden, outputs), job.network.activations)
+
+
+def _fitting_outputs(job: Job, encoding: Encoding) -> list[int]:
+    """Return the numbers of outputs that fit the target, the default first."""
+    if job.task == "regression":
+        return [len(encoding.targets)]
+    classes = len(encoding.classes)
+    return [1, 2] if classes == 2 else [classes]
+
+
+def largest_vector_bytes(job: Job, features: int) -> int:
+    """Return an upper bound of a parameter vector's size, before the classes have been counted."""
+    outputs = job.network.outputs or (MOST_CLASSES_EXPECTED if job.task == "classification" else len(job.data.targets))
+    sizes = (features, *job.network.hidden, outputs)
+    return Network(sizes, job.network.activations).parameter_count * np.dtype(job.training.precision).itemsize
