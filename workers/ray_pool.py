@@ -170,7 +170,7 @@ class RayTransport:
             worker.pid = ray.get(worker.started, timeout=START_TIMEOUT_S)
             return WorkerReady(number)
         except RayActorError as error:
-            return self._lost(number, f"it did not start: {error}")
+            return self._lost(number, f"it did not start: {str(error).strip().splitlines()[-1].strip()}")
         except GetTimeoutError:
             free, total = (source().get("CPU", 0) for source in (ray.available_resources, ray.cluster_resources))
             raise WorkersLostError(

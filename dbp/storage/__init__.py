@@ -1,1 +1,1 @@
-
+"""Files of record: written whole or not at all, and checked when they are read."""

@@ -18,8 +18,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +106,7 @@ def _encode(name: str, array: NDArray[np.generic]) -> tuple[str, memoryview]:
     if not name or name == "__metadata__":
         raise ValueError(f"{name!r} cannot be the name of an array")
     flat = np.asarray(array, dtype=_DTYPES[code], order="C").reshape(-1)
-    return code, memoryview(flat.view(np.uint8))
+    return code, flat.view(np.uint8).data
 
 
 def _with_digest(start: bytes, old: str, new: str) -> bytes:
@@ -128,13 +129,14 @@ def read_arrays(path: Path, *, follow_symlinks: bool = True) -> tuple[dict[str, 
         header = _parse_json(path, start[8:], "header")
         sha256, metadata = _own_map(path, header)
         entries = _entries(path, header, size - len(start))
-        digest = hashlib.sha256(_with_digest(start, sha256, _ZEROS))
-        if digest.digest() == hashlib.sha256(start).digest():
-            raise ArrayFileError(path, "damaged: the checksum is not where it belongs")
+        zeroed = _with_digest(start, sha256, _ZEROS)
+        if zeroed == start:
+            raise ArrayFileError(path, "damaged: its checksum is not where it belongs")
+        digest = hashlib.sha256(zeroed)
         arrays: dict[str, Array] = {}
         for entry in entries:
             array = _read_array(path, file, entry)
-            digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+            digest.update(array.reshape(-1).view(np.uint8).data)
             arrays[entry.name] = array
     if digest.hexdigest() != sha256:
         raise ArrayFileError(path, "damaged: its contents do not match their SHA-256")
@@ -142,7 +144,7 @@ def read_arrays(path: Path, *, follow_symlinks: bool = True) -> tuple[dict[str, 
 
 
 @contextmanager
-def _open(path: Path, follow_symlinks: bool) -> Iterator[BinaryIO]:
+def _open(path: Path, follow_symlinks: bool) -> Iterator[BufferedReader]:
     # O_NONBLOCK: opening a pipe must not wait for a writer.
     flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow_symlinks else os.O_NOFOLLOW)
     try:
@@ -159,7 +161,7 @@ def _open(path: Path, follow_symlinks: bool) -> Iterator[BinaryIO]:
         raise ArrayFileError(path, reason) from error
 
 
-def _read_start(path: Path, file: BinaryIO, size: int) -> bytes:
+def _read_start(path: Path, file: BufferedReader, size: int) -> bytes:
     """Return the 8 bytes of length and the header, as they stand in the file."""
     if size == 0:
         raise ArrayFileError(path, "the file is empty; expected a safetensors file")
@@ -220,7 +222,9 @@ def _entries(path: Path, header: dict[str, Any], data_bytes: int) -> list[_Entry
     position = 0
     for entry in entries:
         if entry.begin != position:
-            raise ArrayFileError(path, f"damaged: array {entry.name[:80]!r} does not start where the one before it ends")
+            raise ArrayFileError(
+                path, f"damaged: array {entry.name[:80]!r} does not start where the one before it ends"
+            )
         position = entry.end
     if position != data_bytes:
         state = "cut short" if position > data_bytes else "too long"
@@ -236,15 +240,13 @@ def _entry(path: Path, name: str, facts: object) -> _Entry:
     if not isinstance(code, str) or not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise damaged
     if code not in _DTYPES:
-        raise ArrayFileError(path, f"array {name[:80]!r} is of type {code[:20]!r}; expected one of {', '.join(_DTYPES)}")
+        raise ArrayFileError(
+            path, f"array {name[:80]!r} is of type {code[:20]!r}; expected one of {', '.join(_DTYPES)}"
+        )
     dtype = np.dtype(_DTYPES[code])
     # The zeros are left out of the second product: numpy refuses (0, 2**62) though it needs no memory.
     largest = math.prod(size for size in shape if size) * dtype.itemsize
-    if (
-        len(shape) > _MAX_DIMENSIONS
-        or largest >= 2**63
-        or offsets[1] - offsets[0] != math.prod(shape) * dtype.itemsize
-    ):
+    if len(shape) > _MAX_DIMENSIONS or largest >= 2**63 or offsets[1] - offsets[0] != math.prod(shape) * dtype.itemsize:
         raise damaged
     return _Entry(name, dtype, tuple(shape), offsets[0], offsets[1])
 
@@ -253,13 +255,13 @@ def _are_sizes(values: object) -> bool:
     return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**63 for value in values)
 
 
-def _read_array(path: Path, file: BinaryIO, entry: _Entry) -> Array:
+def _read_array(path: Path, file: BufferedReader, entry: _Entry) -> Array:
     try:
         array = np.empty(entry.shape, entry.dtype)
     except MemoryError as error:
         raise ArrayFileError(path, f"array {entry.name[:80]!r} needs more memory than there is") from error
-    view = memoryview(array.reshape(-1).view(np.uint8))
-    if file.readinto(view) != view.nbytes:  # type: ignore[attr-defined]  # open(..., "rb") is a BufferedReader
+    view = array.reshape(-1).view(np.uint8).data
+    if file.readinto(view) != view.nbytes:
         raise ArrayFileError(path, "cut short while it was read")
     return array
 

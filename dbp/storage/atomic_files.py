@@ -75,7 +75,7 @@ def _owner(path: Path) -> str:
 
 def write_chunks(target: Path, chunks: Iterable[Chunk]) -> None:
     """Make `target` hold the chunks, one after the other; StorageError if it cannot be done, and then nothing changed."""
-    parts = [memoryview(chunk).cast("B") for chunk in chunks]
+    parts = [memoryview(chunk).cast("B") for chunk in chunks if memoryview(chunk).nbytes]  # empty views cannot be cast
     size = sum(part.nbytes for part in parts)
     with _replacing(target, needed=size) as (_, descriptor):
         for part in parts:

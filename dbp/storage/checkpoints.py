@@ -1,7 +1,7 @@
 """Checkpoints: one file per step, the newest few kept, damaged ones noticed and passed over.
 
-A checkpoint is *there* once `CheckpointStore.save` returns: its file has its final name and the folder is on the disk. Older ones are
-removed only after that, so at every instant, power loss included, the newest acknowledged checkpoint can be read.
+A checkpoint is *there* once `CheckpointStore.save` returns: its file has its final name and the folder is on the disk.
+Older ones are removed only after that, so at every instant, power loss included, the newest acknowledged checkpoint can be read.
 "Newest" means the highest step; clocks and modification times are not asked.
 """
 
@@ -130,7 +130,7 @@ class CheckpointStore:
         return Checkpoint(step, arrays, inner)
 
     def newest(self, on_damaged: Callable[[Path, str], None]) -> Checkpoint | None:
-        """Return the good checkpoint with the highest step, or None when there is none at all.
+        """Return the good checkpoint with the highest step, or None when there is no good one.
 
         `on_damaged` is called with the file and the reason for every one passed over.
         """

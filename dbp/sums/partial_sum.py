@@ -6,7 +6,7 @@ cut of the rows into shards.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -53,3 +53,7 @@ class PartialSum:
             rows=self.rows + other.rows,
             correct=self.correct + other.correct,
         )
+
+    def owned(self) -> PartialSum:
+        """Return it with an array of its own: itself, or a copy of one that lies in shared memory."""
+        return self if self.gradient.flags.writeable else replace(self, gradient=self.gradient.copy())

@@ -26,7 +26,7 @@ from dbp.sums.messages import (
     WorkerReady,
     Workload,
 )
-from dbp.sums.partial_sum import Summand
+from dbp.sums.partial_sum import PartialSum, Summand
 from dbp.sums.shard_worker import ShardWorker
 from dbp.sums.tree import Reduction
 
@@ -123,7 +123,9 @@ class TransportPool:
         self._carry_out(self._assignment.begin(task.part, tree.leaves))
         while not reduction.complete:
             self._carry_out(self._take(self._transport.next_event(), reduction))
-        return reduction.result()
+        total = reduction.result()
+        # A channel's memory must be free before the next call: whoever still held it would block the worker for ever.
+        return total.owned() if isinstance(total, PartialSum) else total
 
     def close(self) -> None:
         """See `WorkerPool`."""

@@ -200,3 +200,15 @@ def test_kill_9_during_saves_loses_nothing_acknowledged(tmp_path: Path) -> None:
         assert (newest.arrays["parameters"] == newest.step).all()
         assert all(entry.valid for entry in CheckpointStore(folder).listing())
         assert len(CheckpointStore(folder).steps()) <= 3
+
+
+def test_old_checkpoints_go_only_after_the_new_one_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rename, fsync of the folder, and only then the first unlink: no loss of power finds fewer than `keep`."""
+    checkpoints = store(tmp_path, (10, 20), keep=2)
+    order: list[str] = []
+    for call in ("replace", "fsync", "unlink"):
+        real = getattr(os, call)
+        monkeypatch.setattr(os, call, lambda *a, real=real, call=call: (order.append(call), real(*a))[1])
+    checkpoints.save(make(30))
+    assert order == ["fsync", "replace", "fsync", "unlink"]
+    assert checkpoints.steps() == [20, 30]

@@ -1,0 +1,128 @@
+"""What must hold between the fields of a job.
+
+These run on values that may be wrong in other ways, so that a job file's problems can be reported all at once: a check whose own
+fields make no sense says nothing, because another problem already does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from dbp.errors import Problem
+from dbp.jobs.wording import printable, show
+
+Values: TypeAlias = Mapping[str, object]
+
+_THRESHOLD = (
+    '"threshold" cannot be trained: its derivative is zero, so backpropagation has nothing to go back through; '
+    "it can be used forward only; for a step that can be trained take sigmoid"
+)
+
+
+def default_loss(task: object) -> str:
+    """The loss of a job that names none: cross_entropy for classification, squared_error (the derivation's) otherwise."""
+    return "cross_entropy" if task == "classification" else "squared_error"
+
+
+def cross_problems(values: Values) -> list[Problem]:
+    """Return everything wrong between the fields of a job, given as the file has it."""
+    return [*_activations(values), *_loss(values), *_columns(values), *_outputs(values)]
+
+
+def _section(values: Values, name: str) -> Values:
+    section = values.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _loss_name(values: Values) -> object:
+    loss = values.get("loss")
+    return default_loss(values.get("task")) if loss is None else loss
+
+
+def _targets(values: Values) -> list[str]:
+    target = _section(values, "data").get("target")
+    names = target if isinstance(target, list) else [target]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _activations(values: Values) -> Iterator[Problem]:
+    network = _section(values, "network")
+    hidden, activation = network.get("hidden"), network.get("activation")
+    if isinstance(activation, list):
+        if isinstance(hidden, list) and len(activation) != len(hidden):
+            yield Problem(
+                "network.activation",
+                f"{len(activation)} activation{_s(len(activation))} for {len(hidden)} hidden layer{_s(len(hidden))}; "
+                "expected one per hidden layer, or one name for all",
+            )
+        for number, name in enumerate(activation):
+            if name == "threshold":
+                yield Problem(f"network.activation[{number}]", _THRESHOLD)
+    elif activation == "threshold":
+        yield Problem("network.activation", _THRESHOLD)
+    if network.get("output_activation") == "threshold":
+        yield Problem("network.output_activation", _THRESHOLD)
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _loss(values: Values) -> Iterator[Problem]:
+    if _loss_name(values) != "cross_entropy":
+        return
+    if values.get("task") == "regression":
+        yield Problem(
+            "loss", "cross_entropy compares class probabilities; expected squared_error with task: regression"
+        )
+    output = _section(values, "network").get("output_activation", "identity")
+    if isinstance(output, str) and output not in ("identity", "threshold"):
+        yield Problem(
+            "network.output_activation",
+            f"{show(output)} cannot be combined with cross_entropy, whose softmax (or logistic function) is part of the "
+            "loss; expected identity",
+        )
+
+
+def _columns(values: Values) -> Iterator[Problem]:
+    data, targets = _section(values, "data"), _targets(values)
+    for key, names in (("target", data.get("target")), ("features", data.get("features"))):
+        for name in _repeated(names):
+            yield Problem(f"data.{key}", f"column {show(name)} is named twice; expected each column once")
+    features = data.get("features")
+    for name in features if isinstance(features, list) else []:
+        if isinstance(name, str) and name in targets:
+            yield Problem("data.features", f"column {show(name)} is also the target; expected other columns")
+    if values.get("task") != "classification":
+        return
+    if len(targets) > 1:
+        listed = ", ".join(printable(name) for name in targets[:5])
+        yield Problem("data.target", f"{len(targets)} columns ({listed}); expected one with task: classification")
+    if data.get("standardize_target") is True:
+        yield Problem(
+            "data.standardize_target", "classes cannot be standardised; expected false with task: classification"
+        )
+
+
+def _repeated(names: object) -> list[str]:
+    if not isinstance(names, list):
+        return []
+    seen: set[str] = set()
+    repeated: dict[str, None] = {}
+    for name in names:
+        if isinstance(name, str):
+            if name in seen:
+                repeated[name] = None
+            seen.add(name)
+    return list(repeated)
+
+
+def _outputs(values: Values) -> Iterator[Problem]:
+    outputs, targets = _section(values, "network").get("outputs"), _targets(values)
+    if values.get("task") == "regression" and type(outputs) is int and targets and outputs != len(targets):
+        yield Problem(
+            "network.outputs",
+            f"{outputs} output{_s(outputs)} for {len(targets)} target column{_s(len(targets))}; "
+            "expected one per target column with task: regression (or leave it out)",
+        )

@@ -1,0 +1,73 @@
+"""What a result's bits depend on besides the job and the data: versions, CPU type and BLAS. Recorded in every job directory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import socket
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from threadpoolctl import threadpool_info
+
+from dbp.storage.atomic_files import Json
+
+_PACKAGES = ("dbp", "numpy", "scipy", "pyarrow", "ray")
+
+
+def collect_environment(data_fingerprint: str, kernel_fingerprint: str) -> dict[str, Json]:
+    """Return what environment.json records; the caller gives the two fingerprints, which take reading and computing."""
+    versions: dict[str, Json] = {"python": platform.python_version()}
+    versions.update({name: _version(name) for name in _PACKAGES})
+    return {
+        "versions": versions,
+        "cpu": _cpu(Path("/proc/cpuinfo")),
+        "blas": _blas(),
+        "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),
+        "host": socket.gethostname(),
+        "os": platform.platform(),
+        "data_fingerprint": data_fingerprint,
+        "kernel_fingerprint": kernel_fingerprint,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu(source: Path) -> dict[str, Json]:
+    """Model name and a digest of the flags: which instructions there are decides which kernels BLAS and numpy choose."""
+    facts: dict[str, str] = {}
+    try:
+        for line in source.read_text(errors="replace").splitlines():
+            key, colon, value = line.partition(":")
+            if colon:
+                facts.setdefault(key.strip(), value.strip())  # the first core stands for all
+    except OSError:
+        pass  # not Linux
+    flags = facts.get("flags") or facts.get("Features")
+    digest = hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest()[:16] if flags else None
+    return {
+        "model": facts.get("model name") or platform.processor() or platform.machine(),
+        "machine": platform.machine(),
+        "flags_sha256": digest,
+        "cores": os.cpu_count(),
+    }
+
+
+def _blas() -> list[Json]:
+    """Name, version, architecture and threads of every BLAS loaded into this process."""
+    return [
+        {
+            "name": library.get("internal_api"),
+            "version": library.get("version"),
+            "architecture": library.get("architecture"),
+            "threads": library.get("num_threads"),
+        }
+        for library in threadpool_info()
+        if library.get("user_api") == "blas"
+    ]

@@ -1,0 +1,96 @@
+"""The metrics of a job: one JSON object per step, one per line, only ever appended to.
+
+After a resume some steps are there twice: the later line counts. A line torn by a killed process is skipped and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+from dbp.storage.atomic_files import Json, storage_error
+from dbp.storage.line_file import LineFile
+
+
+class MetricsWriter:
+    """Appends one line per step to `path`. StorageError when that fails."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = LineFile(path)
+
+    def write(self, metrics: Mapping[str, Json]) -> None:
+        """Append one step's metrics, which name their `step` (ValueError); NaN and infinity become null."""
+        if type(metrics.get("step")) is not int:
+            raise ValueError("metrics name their step, a whole number")
+        line = json.dumps(_finite(metrics), ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+        self._file.append(line)
+
+    def close(self) -> None:
+        """Make all lines durable and close the file."""
+        try:
+            self._file.sync()
+        finally:
+            self._file.close()
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _finite(value: Json) -> Json:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(inner) for inner in value]
+    return value
+
+
+@dataclass(frozen=True)
+class MetricsHistory:
+    """The metrics of a job by ascending step, and how many lines could not be read."""
+
+    steps: tuple[dict[str, Any], ...]  # Any: JSON, known only when read
+    torn: int
+
+
+def read_metrics(path: Path) -> MetricsHistory:
+    """Return all steps' metrics; nothing when there is no file yet. StorageError when the file cannot be read."""
+    steps: dict[int, dict[str, Any]] = {}
+    torn = 0
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                if line.strip():
+                    metrics = _parse(line)
+                    if metrics is None:
+                        torn += 1
+                    else:
+                        steps[metrics["step"]] = metrics
+    except FileNotFoundError:
+        return MetricsHistory((), 0)
+    except OSError as error:
+        raise storage_error("be read", path, error) from error
+    return MetricsHistory(tuple(steps[step] for step in sorted(steps)), torn)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        metrics = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return metrics if isinstance(metrics, dict) and type(metrics.get("step")) is int else None
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

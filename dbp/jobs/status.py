@@ -1,0 +1,116 @@
+"""The status of a job: one small JSON file, replaced as a whole whenever something changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import TypeAdapter, ValidationError
+
+from dbp.errors import JobDirectoryError
+from dbp.storage.atomic_files import storage_error, write_json
+
+State: TypeAlias = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
+_MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a job stands. Times are UTC, ISO 8601, as `dbp.jobs.clock.utc_now` gives them."""
+
+    job: str  # the job's id
+    state: State
+    step: int
+    max_steps: int
+    loss: float | None  # None before the first step, and when it is not finite
+    message: str  # one line for people
+    attempt: int  # 1 for the first run, one more with each resume
+    heartbeat: str  # when the process last said that it lives
+    pid: int
+    host: str
+    started: str  # when this attempt started
+    workers: int
+
+
+@dataclass(frozen=True)
+class Described:
+    """A status in words. `state` is the status's, or LOST when its process is gone."""
+
+    state: State | Literal["LOST"]
+    message: str
+
+
+@cache
+def _adapter() -> TypeAdapter[Status]:
+    return TypeAdapter(Status)
+
+
+def write_status(path: Path, status: Status) -> None:
+    """Replace the status file; a loss that is not finite becomes null (JSON has no NaN). StorageError if it fails."""
+    if status.loss is not None and not math.isfinite(status.loss):
+        status = dataclasses.replace(status, loss=None)
+    write_json(path, dataclasses.asdict(status))
+
+
+def read_status(path: Path) -> Status | None:
+    """Return the status, or None when there is no file yet. JobDirectoryError when the file is not a status."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise storage_error("be read", path, error) from error
+    try:
+        if len(data) > _MAX_BYTES:
+            raise ValueError("too large")
+        return _adapter().validate_json(data, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(key) for key in first["loc"])
+        raise JobDirectoryError(
+            f"{path}: not a status file of dbp, or damaged: {place or 'JSON'}: {first['msg']}"
+        ) from None
+    except ValueError:
+        raise JobDirectoryError(f"{path}: not a status file of dbp: larger than {_MAX_BYTES:,} bytes") from None
+
+
+def describe_state(status: Status) -> Described:
+    """Return state and message; a job that says it runs, while its process on this host is gone, is LOST."""
+    if status.state in ("PENDING", "RUNNING") and status.host == socket.gethostname() and _is_gone(status):
+        message = f"stopped unexpectedly after step {status.step}; continue with `dbp resume {status.job}`"
+        return Described("LOST", message)
+    return Described(status.state, status.message)
+
+
+def _is_gone(status: Status) -> bool:
+    if status.pid <= 0:  # no process yet
+        return False
+    try:
+        os.kill(status.pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass  # it lives, and is another user's
+    return _is_another(status)
+
+
+def _is_another(status: Status) -> bool:
+    """Whether the process of that number is dead but not yet buried, or was born after the last heartbeat (Linux only)."""
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        fields = Path(f"/proc/{status.pid}/stat").read_text().rpartition(")")[2].split()
+        if fields[0] in ("Z", "X"):
+            return True
+        booted = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if "btime" in line)
+        born = booted + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        # btime is whole seconds and clocks get adjusted: a minute's doubt is for the living.
+        return born > datetime.fromisoformat(status.heartbeat).timestamp() + 60
+    return False

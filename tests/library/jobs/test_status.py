@@ -1,0 +1,92 @@
+"""The status file: read back as written, lost jobs recognised."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dbp.errors import JobDirectoryError, StorageError
+from dbp.jobs.clock import utc_now
+from dbp.jobs.status import Status, describe_state, read_status, write_status
+
+
+def status(**changes: object) -> Status:
+    now = utc_now()
+    base = Status("digits-1", "RUNNING", 7, 200, 0.5, "", 1, now, os.getpid(), socket.gethostname(), now, 2)
+    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]  # the tests name the fields
+
+
+def test_a_status_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    assert read_status(path) is None
+    for written in (status(), status(state="FAILED", loss=None, message="żółw\n")):
+        write_status(path, written)
+        assert read_status(path) == written
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", written.heartbeat)
+
+
+def test_a_loss_that_is_not_finite_becomes_null(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    for loss in (float("nan"), float("inf"), float("-inf")):
+        write_status(path, status(loss=loss))
+        assert '"loss": null' in path.read_text()
+        found = read_status(path)
+        assert found is not None
+        assert found.loss is None
+
+
+def test_unknown_keys_of_later_versions_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    write_status(path, status())
+    path.write_text(path.read_text().replace("{", '{"new": 1,', 1))
+    assert read_status(path) is not None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("{", "", "JSON: "),
+        ('"RUNNING"', '"WALKING"', "state: "),
+        ('"step": 7', '"step": "7"', "step: "),
+        ('"step": 7,', "", "step: "),
+        ('"workers": 2', '"workers": 2' + " " * 1_000_000, "larger than 1,000,000 bytes"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path: Path, old: str, new: str, words: str) -> None:
+    path = tmp_path / "status.json"
+    write_status(path, status())
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(JobDirectoryError) as caught:
+        read_status(path)
+    assert str(caught.value).startswith(f"{path}: not a status file of dbp")
+    assert words in str(caught.value)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StorageError, match="a folder of that name is in the way"):
+        read_status(path)
+
+
+def test_a_running_job_whose_process_is_gone_is_lost() -> None:
+    """Gone, dead but not yet waited for, and another process of the same number: all are LOST. Other states never are."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        running = status(pid=child.pid)
+        assert describe_state(running).state == "RUNNING"
+        assert describe_state(dataclasses.replace(running, heartbeat="2001-01-01T00:00:00Z")).state == "LOST"
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert describe_state(running).state == "LOST"
+    lost = describe_state(running)
+    assert lost.state == "LOST"
+    assert lost.message == "stopped unexpectedly after step 7; continue with `dbp resume digits-1`"
+    assert describe_state(dataclasses.replace(running, state="PENDING")).state == "LOST"
+    assert describe_state(dataclasses.replace(running, host="elsewhere")).state == "RUNNING"
+    assert describe_state(dataclasses.replace(running, state="FAILED", message="why")).message == "why"
+    assert describe_state(status(pid=0, state="PENDING")).state == "PENDING"
+    assert describe_state(status(pid=10**30)).state == "LOST"
