@@ -13,6 +13,8 @@ from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
 from dbp.sums.shard_worker import ShardWorker
 from dbp.workers.doorbell import Bell
 
+Message = tuple[Call, NDArray[np.floating] | None]
+
 
 class GradientWorker:
     """Loads its shards once, owns its buffers, answers one call at a time."""
@@ -31,15 +33,20 @@ class GradientWorker:
         """Take another workload."""
         self._worker.configure(workload)
 
-    def compute(self, message: tuple[Call, NDArray[np.floating] | None]) -> CallAnswered | CallRaised:
-        """Answer a call, at the parameters (P,) that come with it. A parameter array lies in shared memory, read-only."""
+    def compute(self, message: Message | None) -> CallAnswered | CallRaised | None:
+        """Answer a call, at the parameters (P,) that come with it. A parameter array lies in shared memory, read-only.
+
+        None is answered with None: a channel is tried out with it.
+        """
+        if message is None:
+            return None
         call, parameters = message
         try:
             return self._answer(call, parameters)
         finally:
             self._bell.ring(self._number, call.number)
 
-    def compute_at(self, call: Call, parameters: NDArray[np.floating] | None) -> CallAnswered | CallRaised:
+    def compute_at(self, call: Call, parameters: NDArray[np.floating] | None) -> CallAnswered | CallRaised | None:
         """Answer a call whose parameters Ray has fetched from its object store (a plain call)."""
         return self.compute((call, parameters))
 

@@ -23,6 +23,7 @@ Vector = NDArray[np.floating]
 Answer = CallAnswered | CallRaised
 CallStyle = Literal["compiled", "plain"]
 
+FIRST_ANSWER_TIMEOUT_S = 60.0
 MESSAGE_BYTES = 64 << 10  # room for what travels beside the parameters or the gradient
 
 
@@ -68,6 +69,9 @@ class CompiledChannel:
         self._graph = graph.experimental_compile(
             _buffer_size_bytes=vector_bytes + MESSAGE_BYTES, _max_inflight_executions=1, _submit_timeout=60
         )
+        # A worker that dies before the driver has read from its channel once aborts the driver: Ray 2.60 then fails a check
+        # while it registers the reader. So the channel is read once before any work is sent through it.
+        ray.get(self._graph.execute(None), timeout=FIRST_ANSWER_TIMEOUT_S)
 
     def send(self, call: Call, parameters: Published) -> None:
         """See `Channel`."""

@@ -94,7 +94,7 @@ class RayTransport:
         self._called[worker] = _Wait(call.number, time.monotonic())
         known = self._workers[worker]
         try:
-            if known.channel is None:
+            if known.channel is None or (isinstance(known.channel, PlainChannel) and self._wants_graph(call)):
                 known.channel = self._open_channel(known, call)
             known.channel.send(call, self._published)
         except WORKER_DIED:
@@ -139,9 +139,12 @@ class RayTransport:
             itemsize = np.dtype(workload.training.precision).itemsize
             self._vector_bytes = workload.training.network.parameter_count * itemsize
 
+    def _wants_graph(self, call: Call) -> bool:
+        # Looking at columns and loading rows happens once: not worth a graph.
+        return self._calls == "compiled" and call.task.kind in ("gradient", "loss")
+
     def _open_channel(self, worker: _Worker, call: Call) -> Channel:
-        # Summaries are one call each: not worth a graph.
-        if call.task.kind == "summarize" or self._calls == "plain":
+        if not self._wants_graph(call):
             return PlainChannel(worker.actor)
         try:
             ray.get(worker.started, timeout=START_TIMEOUT_S)  # the workload has arrived
