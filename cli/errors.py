@@ -1,9 +1,9 @@
 """From an exception to a text on standard error and an exit code: the one place that does it.
 
-    0    done
-    1    the job failed, or dbp has a bug (then the first line says so and names a log file)
-    2    something handed to dbp is wrong
-    130  interrupted
+0    done
+1    the job failed, or dbp has a bug (then the first line says so and names a log file)
+2    something handed to dbp is wrong
+130  interrupted
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def exit_codes() -> Iterator[None]:
         yield
         flush_results()
     except InputError as error:
-        _leave(BAD_INPUT, f"error: {error}")
+        _leave(BAD_INPUT, f"error: {error}", error)
     except JobFailedError as error:
-        _leave(FAILED, f"failed: {error}")
-    except KeyboardInterrupt:
-        _leave(INTERRUPTED, "interrupted")
+        _leave(FAILED, f"failed: {error}", error)
+    except KeyboardInterrupt as error:
+        _leave(INTERRUPTED, "interrupted", error)
     except BrokenPipeError:
         _silence_stdout()
         raise SystemExit(DONE) from None  # the reader has all it wanted (`dbp list | head -1`)
@@ -47,8 +47,8 @@ def exit_codes() -> Iterator[None]:
         _leave(FAILED, _bug_report(error))
 
 
-def _leave(code: int, message: str) -> None:
-    talk(message)
+def _leave(code: int, message: str, error: BaseException | None = None) -> None:
+    talk("\n".join([message, *getattr(error, "__notes__", ())]))  # notes: what a command knows beyond the error itself
     raise SystemExit(code) from None
 
 

@@ -9,13 +9,14 @@ control characters before it is printed, so that no file can move the cursor or 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 
@@ -50,11 +51,38 @@ def clean(text: object) -> str:
 
 def talk(text: str = "") -> None:
     """Tell the person something on standard error. Nobody listening (a closed pipe, a gone terminal) is no error."""
-    try:
+    with suppress(OSError, ValueError):
         sys.stderr.write("\n".join(clean(line) for line in text.split("\n")) + "\n")
         sys.stderr.flush()
-    except (OSError, ValueError):
-        return
+
+
+class QuietStream(io.TextIOBase):
+    """Standard error for a library that draws: what cannot be written, because nobody is there any more, is dropped."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+        self.encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The stream's file number."""
+        return self._stream.fileno()
 
 
 class Output:
@@ -101,7 +129,9 @@ def writing_results() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StorageError(f"standard output: {error.strerror or error}; expected a place that takes the result") from error
+        raise StorageError(
+            f"standard output: {error.strerror or error}; expected a place that takes the result"
+        ) from error
 
 
 def flush_results() -> None:

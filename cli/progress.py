@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO, cast
 
-from dbp.cli.output import clean, talk
+from dbp.cli.output import QuietStream, clean, talk
 from dbp.training.observers import Observer, Plan, StepMetrics, Summary
 
 LINE_EVERY_SHARE = 0.05  # of the steps
@@ -24,6 +26,21 @@ class RunRecord(Observer):
     plan: Plan | None = None
     last_step: StepMetrics | None = None
     last_checkpoint: int | None = None
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run was asked for."""
+        return time.perf_counter() - self.began
+
+    @property
+    def kept(self) -> str:
+        """What of the run is safe on disk, as words."""
+        if self.last_checkpoint is not None:
+            return f"a checkpoint of step {self.last_checkpoint}"
+        if self.plan is not None and self.plan.first_step > 1:
+            return f"the checkpoint of step {self.plan.first_step - 1} that it started from"
+        return "no checkpoint yet"
 
     def started(self, plan: Plan) -> None:
         """See `Observer`."""
@@ -33,7 +50,7 @@ class RunRecord(Observer):
         """See `Observer`."""
         self.last_step = metrics
 
-    def checkpoint(self, step: int, path: object) -> None:
+    def checkpoint(self, step: int, path: Path) -> None:
         """See `Observer`."""
         self.last_checkpoint = step
 
@@ -46,34 +63,37 @@ class Warnings(Observer):
         talk(f"warning: {text}")
 
 
-class Pace:
-    """How fast a run is: rows a second of late, and the time that the remaining steps will take."""
+class Gauge:
+    """Turns steps into the numbers shown: loss, the last validation there was, rows a second, workers, time left."""
 
     def __init__(self, first_step: int, max_steps: int) -> None:
-        self._max_steps = max_steps
         self._first_step = first_step
+        self._max_steps = max_steps
         self._began = time.perf_counter()
-        self._smoothed: float | None = None  # seconds per row, an exponential mean over about ten steps
-        self._step = first_step - 1
+        self._seconds_per_row: float | None = None  # an exponential mean over about ten steps
+        self._validation: list[str] = []
 
-    def add(self, metrics: StepMetrics) -> None:
+    def read(self, metrics: StepMetrics) -> None:
         """Take a step into account."""
-        self._step = metrics.step
         per_row = metrics.seconds / max(1, metrics.rows)
-        self._smoothed = per_row if self._smoothed is None else 0.9 * self._smoothed + 0.1 * per_row
+        before = self._seconds_per_row
+        self._seconds_per_row = per_row if before is None else 0.9 * before + 0.1 * per_row
+        if metrics.validation_loss is not None:
+            self._validation = [f"validation {metrics.validation_loss:.4g}"]
+            if metrics.validation_accuracy is not None:
+                self._validation.append(f"accuracy {metrics.validation_accuracy:.1%}")
 
-    @property
-    def rows_per_second(self) -> float:
-        """Rows of a batch per second of a step."""
-        return 1.0 / self._smoothed if self._smoothed else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds until the last step, by the wall clock since the first; None before there was one."""
-        done = self._step - self._first_step + 1
-        if done <= 0:
-            return None
-        return (time.perf_counter() - self._began) / done * max(0, self._max_steps - self._step)
+    def show(self, metrics: StepMetrics) -> str:
+        """Return the numbers after a step that was read, for one line."""
+        numbers = [f"loss {metrics.loss:.4g}", *self._validation]
+        if self._seconds_per_row:
+            numbers.append(f"{short(1 / self._seconds_per_row)} rows/s")
+        if metrics.workers:
+            numbers.append(f"{metrics.workers} worker{'s' if metrics.workers != 1 else ''}")
+        done, left = metrics.step - self._first_step + 1, self._max_steps - metrics.step
+        if done > 0 and left > 0:  # by the wall clock: validation and checkpoints take time too
+            numbers.append(f"{duration((time.perf_counter() - self._began) / done * left)} left")
+        return "  ".join(numbers)
 
 
 class LineProgress(Observer):
@@ -81,7 +101,7 @@ class LineProgress(Observer):
 
     def __init__(self) -> None:
         self._plan: Plan | None = None
-        self._pace = Pace(1, 1)
+        self._gauge = Gauge(1, 1)
         self._printed_step = 0
         self._printed_at = 0.0
 
@@ -92,16 +112,15 @@ class LineProgress(Observer):
     def started(self, plan: Plan) -> None:
         """See `Observer`."""
         self._plan = plan
-        self._pace = Pace(plan.first_step, plan.max_steps)
+        self._gauge = Gauge(plan.first_step, plan.max_steps)
         talk(describe_plan(plan))
 
     def step(self, metrics: StepMetrics) -> None:
         """See `Observer`."""
-        self._pace.add(metrics)
+        self._gauge.read(metrics)
         if self._plan is not None and self._due(metrics.step, self._plan):
             self._printed_step, self._printed_at = metrics.step, time.perf_counter()
-            numbers = "  ".join([*_numbers(metrics, self._pace), _left(self._pace)])
-            talk(f"step {metrics.step}/{self._plan.max_steps}  {numbers}")
+            talk(f"step {metrics.step}/{self._plan.max_steps}  {self._gauge.show(metrics)}")
 
     def warning(self, text: str) -> None:
         """See `Observer`."""
@@ -127,15 +146,15 @@ class BarProgress(Observer):
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[numbers]}", markup=False),
-            console=Console(stderr=True, markup=False, highlight=False),
+            console=Console(file=cast(TextIO, QuietStream()), markup=False, highlight=False),
             refresh_per_second=8,
             transient=True,
             redirect_stdout=False,
-            redirect_stderr=False,
+            redirect_stderr=True,  # what others print appears above the bar, not through it
         )
         self._task = self._progress.add_task("starting", total=None, numbers="")
         self._plan: Plan | None = None
-        self._pace = Pace(1, 1)
+        self._gauge = Gauge(1, 1)
         self._drawn_at = 0.0
 
     def __enter__(self) -> BarProgress:
@@ -152,14 +171,16 @@ class BarProgress(Observer):
     def started(self, plan: Plan) -> None:
         """See `Observer`."""
         self._plan = plan
-        self._pace = Pace(plan.first_step, plan.max_steps)
+        self._gauge = Gauge(plan.first_step, plan.max_steps)
         self._say(describe_plan(plan))
         done = plan.first_step - 1
-        self._progress.update(self._task, total=plan.max_steps, completed=done, description=f"step {done}/{plan.max_steps}")
+        self._progress.update(
+            self._task, total=plan.max_steps, completed=done, description=f"step {done}/{plan.max_steps}"
+        )
 
     def step(self, metrics: StepMetrics) -> None:
         """See `Observer`."""
-        self._pace.add(metrics)
+        self._gauge.read(metrics)
         now = time.perf_counter()
         if self._plan is None or (now - self._drawn_at < _REFRESH_SECONDS and metrics.step != self._plan.max_steps):
             return
@@ -168,7 +189,7 @@ class BarProgress(Observer):
             self._task,
             completed=metrics.step,
             description=f"step {metrics.step}/{self._plan.max_steps}",
-            numbers="  ".join([*_numbers(metrics, self._pace), _left(self._pace)]),
+            numbers=self._gauge.show(metrics),
         )
 
     def warning(self, text: str) -> None:
@@ -211,23 +232,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _numbers(metrics: StepMetrics, pace: Pace) -> list[str]:
-    numbers = [f"loss {metrics.loss:.4g}"]
-    if metrics.validation_loss is not None:
-        numbers.append(f"validation {metrics.validation_loss:.4g}")
-    if metrics.validation_accuracy is not None:
-        numbers.append(f"accuracy {metrics.validation_accuracy:.1%}")
-    numbers.append(f"{short(pace.rows_per_second)} rows/s")
-    if metrics.workers:
-        numbers.append(f"{metrics.workers} worker{'s' if metrics.workers != 1 else ''}")
-    return numbers
-
-
-def _left(pace: Pace) -> str:
-    left = pace.seconds_left
-    return "" if left is None else f"{duration(left)} left"
 
 
 def short(number: float) -> str:

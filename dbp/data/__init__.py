@@ -1,1 +1,1 @@
-
+"""Tables, their columns, and how they become matrices and back."""

@@ -11,7 +11,7 @@ import hashlib
 from dbp.network.activations import ACTIVATION_NAMES
 from dbp.network.gradient import gradient_sum
 from dbp.network.network import Network
-from dbp.sums.seeds import generator
+from dbp.seeds import generator
 
 
 def kernel_fingerprint() -> str:

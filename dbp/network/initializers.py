@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from dbp.sums.seeds import generator
+from dbp.seeds import generator
 
 
 def glorot_uniform(sizes: Sequence[int], seed: int) -> NDArray[np.float64]:

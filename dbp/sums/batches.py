@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dbp.sums.seeds import generator
+from dbp.seeds import generator
 from dbp.sums.shards import Shards
 
 

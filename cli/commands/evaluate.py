@@ -1,0 +1,21 @@
+"""`dbp evaluate`: how well a model does on a table that has the target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dbp.cli.jobs import open_model
+from dbp.cli.options import DEFAULT_STORAGE, Json, ModelName, Storage, TablePath
+from dbp.cli.output import Mode, Output
+
+
+def evaluate(model: ModelName, table: TablePath, storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:
+    """Measure a model on a table that has the target."""
+    from dbp.data.open_table import open_table
+
+    metrics = open_model(model, Path(storage)).evaluate(open_table(str(table)))
+    output = Output(json=json)
+    if output.mode is Mode.JSON:
+        output.json(metrics)
+    else:
+        output.fields({name.replace("_", " "): value for name, value in metrics.items()})

@@ -1,0 +1,36 @@
+"""`dbp status`: where a job stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dbp.cli.jobs import describe
+from dbp.cli.options import DEFAULT_STORAGE, JobName, Json, Storage
+from dbp.cli.output import Mode, Output
+
+
+def status(job: JobName, storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:
+    """Show where a job stands."""
+    from dbp.jobs.directory import JobDirectory
+
+    view = describe(JobDirectory.find(job, Path(storage)))
+    output = Output(json=json)
+    if output.mode is Mode.JSON:
+        output.json(view.to_json())
+        return
+    fields: dict[str, object] = {
+        "job": view.job,
+        "directory": view.directory,
+        "state": view.state,
+        "step": view.progress,
+        "loss": view.loss,
+        "message": view.message,
+    }
+    if view.status is not None:
+        fields |= {
+            "workers": view.status.workers,
+            "attempt": view.status.attempt,
+            "started": view.status.started,
+            "heartbeat": view.status.heartbeat,
+        }
+    output.fields(fields)

@@ -1,0 +1,74 @@
+"""`dbp validate`: check a job file and its data before anything is started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dbp.cli.options import JobFile, Json, Overrides
+from dbp.cli.output import Mode, Output
+from dbp.errors import InputError, JobFileError, Problem
+
+if TYPE_CHECKING:
+    from dbp.jobs.job import Job
+
+ReadData = Annotated[bool, typer.Option("--read-data", help="Read every row as well: finds cells that cannot be used.")]
+
+
+def validate(job: JobFile, overrides: Overrides = None, read_data: ReadData = False, json: Json = False) -> None:
+    """Check a job file and the tables it names; starts nothing."""
+    from dbp.jobs.job import Job
+
+    output = Output(json=json)
+    try:
+        summary = _summary(Job.from_file(job, overrides or ()), read_data)
+    except InputError as error:
+        if output.mode is Mode.JSON:
+            problems = error.problems if isinstance(error, JobFileError) else (Problem("data", str(error)),)
+            output.json(
+                {"valid": False, "problems": [{"path": item.path, "message": item.message} for item in problems]}
+            )
+        raise
+    if output.mode is Mode.JSON:
+        output.json({"valid": True, **summary})
+    else:
+        output.fields(
+            {
+                name.replace("_", " "): "known when the data is read" if value is None else value
+                for name, value in summary.items()
+            }
+        )
+
+
+def _summary(job: Job, read_data: bool) -> dict[str, object]:
+    """Return what the job amounts to. Outputs and parameters are None where they hang on classes that nobody has counted yet."""
+    from dbp.network.network import Network
+    from dbp.workers.pools import open_pool
+    from dbp.workers.preparation import build_network, check_size, fit_encoding, open_dataset, raw_workload
+
+    dataset = open_dataset(job)
+    check_size(job, dataset, job.workers)
+    outputs = job.network.outputs or (len(job.data.targets) if job.task == "regression" else None)
+    network = (
+        None
+        if outputs is None
+        else Network((len(dataset.features), *job.network.hidden, outputs), job.network.activations)
+    )
+    if read_data:
+        from dbp.cli.progress import Warnings
+
+        warnings = Warnings()
+        with open_pool(raw_workload(job, dataset), 0, None, 0, warnings.warning) as pool:
+            network = build_network(job, fit_encoding(job, dataset, pool, warnings))
+    return {
+        "job": job.name,
+        "task": job.task,
+        "rows": dataset.training_rows,
+        "validation_rows": dataset.validation_rows,
+        "features": len(dataset.features),
+        "outputs": network.sizes[-1] if network else None,
+        "parameters": network.parameter_count if network else None,
+        "steps": job.training.max_steps,
+        "workers": job.workers,
+    }

@@ -1,0 +1,117 @@
+"""A job directory as the commands show it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dbp.errors import JobDirectoryError, ModelFileError
+from dbp.jobs.directory import JobDirectory
+from dbp.jobs.status import Status, describe_state, read_status
+
+if TYPE_CHECKING:
+    from dbp.models.model import Model
+
+
+@dataclass(frozen=True)
+class JobView:
+    """What is known about a job. `state` is one of the status file's, LOST (its process is gone) or UNKNOWN (no usable file)."""
+
+    job: str
+    directory: Path
+    state: str
+    message: str
+    status: Status | None
+
+    @property
+    def progress(self) -> str | None:
+        """Steps done of steps to do."""
+        return f"{self.status.step}/{self.status.max_steps}" if self.status else None
+
+    @property
+    def loss(self) -> float | None:
+        """The last loss, where there is one."""
+        return self.status.loss if self.status else None
+
+    @property
+    def started(self) -> str | None:
+        """When the last attempt began, in UTC."""
+        return self.status.started if self.status else None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the job for `--json`: its identity first, then all that its status file says."""
+        facts = dataclasses.asdict(self.status) if self.status else {"step": None, "loss": None}
+        own = {
+            "job": self.job,
+            "state": self.state,
+            "step": facts["step"],
+            "loss": facts["loss"],
+            "message": self.message,
+        }
+        return {**own, "directory": self.directory, **{key: value for key, value in facts.items() if key not in own}}
+
+
+def describe(directory: JobDirectory) -> JobView:
+    """Return what is known about the job; a damaged status file is told as its message, so that the others can be listed."""
+    try:
+        status = read_status(directory.status_file)
+    except JobDirectoryError as error:
+        return JobView(directory.id, directory.path, "UNKNOWN", str(error), None)
+    if status is None:
+        return JobView(
+            directory.id, directory.path, "UNKNOWN", "no status file; the run ended while it was being made", None
+        )
+    shown = describe_state(status)
+    return JobView(directory.id, directory.path, shown.state, shown.message, status)
+
+
+def open_model(name: str, storage: Path) -> Model:
+    """Load the model that `name` means: a model file, a job directory or a job id.
+
+    Raises ModelFileError, or JobDirectoryError that suggests near ids.
+    """
+    from dbp.models.model import load_model
+
+    path = Path(name)
+    if path.is_file() or path.suffix == ".safetensors":
+        return load_model(path)
+    directory = JobDirectory.find(name, storage)
+    if not directory.model_file.is_file():
+        view = describe(directory)
+        raise ModelFileError(f"{directory.model_file}: no such file; the job is {view.state}: {view.message}")
+    return load_model(directory.model_file)
+
+
+def finished(directory: JobDirectory, max_steps: int) -> dict[str, object] | None:
+    """Return the result of a job that has nothing left to do, as `dbp run --json` gave it; None for any other job."""
+    from dbp.jobs.metrics import read_metrics
+    from dbp.models.model import load_model
+
+    view = describe(directory)
+    if (
+        view.status is None
+        or view.state != "SUCCEEDED"
+        or view.status.step < max_steps
+        or not directory.model_file.is_file()
+    ):
+        return None
+    steps = read_metrics(directory.metrics_file).steps
+    last = steps[-1] if steps else {}
+    prefix = "validation_"
+    validation = {
+        key.removeprefix(prefix): value for key, value in last.items() if key.startswith(prefix) and value is not None
+    }
+    return {
+        "job": directory.id,
+        "directory": directory.path,
+        "state": view.state,
+        "reason": view.message,
+        "steps": view.status.step,
+        "loss": view.status.loss,
+        "validation": validation or None,
+        "model": directory.model_file,
+        "parameters_sha256": load_model(directory.model_file).parameters_sha256,
+        "seconds": 0.0,
+    }

@@ -1,0 +1,77 @@
+"""The job file that `dbp init` writes: every key with its meaning, ready to run once `data` names a table."""
+
+from __future__ import annotations
+
+from string import Template
+from typing import Literal
+
+Task = Literal["classification", "regression"]
+
+_TEMPLATE = Template(
+    """\
+# A training job for dbp. Edit `data`, then:
+#   dbp validate $file    checks this file and the data
+#   dbp run $file         trains
+# Every key is here. Keys that stand at their default may be left out.
+
+name: $name$name_gap# the job's id begins with it: letters, digits, `.`, `_`, `-`
+
+data:
+  train: train.parquet          # .parquet, .csv or .npz (arrays x, y); a relative path starts at this file's folder
+  validation: 0.2               # a share of the rows held out (chosen by the seed), or the path of a second table; null: none
+  target: $target$target_gap# the column to predict, or a list of columns
+  features: null                # a list of columns; null: every column but the target
+  standardize: true             # features are shifted and scaled to mean 0 and standard deviation 1
+  standardize_target: null      # the same for the target of a regression; null: as `standardize`
+
+task: $task$task_gap# classification or regression
+
+network:
+  hidden: [64, 32]              # units of each hidden layer; []: a linear model
+  activation: tanh              # tanh, relu, leaky_relu, sigmoid, softplus or identity; or a list, one for each hidden layer
+  output_activation: identity   # of the last layer; must be identity with cross_entropy, whose softmax is part of the loss
+  outputs: null                 # units of the last layer; null: what the target needs
+
+loss: $loss$loss_gap# cross_entropy (classification) or squared_error
+
+optimizer:
+  name: gradient_descent
+  learning_rate: $rate            # how far a step goes along the negative gradient
+  momentum: 0.0                 # the share of the last step that is kept; 0: none
+
+training:
+  max_steps: 200                # training ends after this many steps
+  batch: full                   # rows in a step: full, or a number
+  reduction: mean               # the objective is the mean over the rows of a step, or their sum
+  seed: 0                       # of the first weights, of batches and of the rows held out
+  precision: float32            # or float64
+  validate_every: 10            # steps between two looks at the validation rows
+  l2_penalty: 0.0               # of the weights; 0: none
+
+workers: 2                      # worker processes; 0: train in one process, without Ray. The result has the same bits
+
+checkpoint:
+  every: 50                     # steps between two checkpoints
+  keep: 3                       # how many are kept
+
+storage: runs                   # the folder for job directories; a relative path starts where dbp is called
+"""
+)
+
+_GAPS = {
+    "name": 0,
+    "target": 2,
+    "task": 0,
+    "loss": 0,
+}  # keys (and their indent) whose comments stay aligned whatever the value
+_BY_TASK: dict[Task, dict[str, str]] = {
+    "classification": {"target": "label", "loss": "cross_entropy", "rate": "0.5"},
+    "regression": {"target": "y", "loss": "squared_error", "rate": "0.1"},
+}
+
+
+def job_template(task: Task, name: str, file: str) -> str:
+    """Return the text of a job file for a task; `name` is the job's, `file` how the user calls the file."""
+    words = {"name": name, "task": task, **_BY_TASK[task]}
+    gaps = {f"{key}_gap": " " * max(2, 32 - indent - len(f"{key}: {words[key]}")) for key, indent in _GAPS.items()}
+    return _TEMPLATE.substitute(words, file=file, **gaps)

@@ -1,0 +1,230 @@
+"""Where a job's training and validation rows come from. Small and made of plain values: a worker process is sent it and reads its
+own rows only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.data.encoding import Encoding, Task
+from dbp.data.open_table import open_table
+from dbp.data.split import Split
+from dbp.data.table import Table, require_columns
+from dbp.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dbp.data.statistics import ColumnSummary
+
+Part = Literal["train", "validation"]
+MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The tables of a job, its columns, and which rows are held out."""
+
+    train: str
+    validation: float | str | None
+    features: tuple[str, ...]
+    targets: tuple[str, ...]
+    task: Task
+    seed: int
+
+    @classmethod
+    def open(
+        cls,
+        train: str,
+        validation: float | str | None,
+        target: str | Sequence[str],
+        features: Sequence[str] | None,
+        task: Task,
+        seed: int,
+    ) -> Dataset:
+        """Open the tables and check all that their metadata can tell. DataError names file and column."""
+        table = open_table(train)
+        targets = (target,) if isinstance(target, str) else tuple(target)
+        require_columns(table, targets)
+        chosen = tuple(features) if features is not None else tuple(n for n in table.schema.names if n not in targets)
+        require_columns(table, chosen)
+        if not chosen:
+            raise DataError(
+                f"{table.path}: no column but the target {', '.join(targets)}; expected features to learn from"
+            )
+        both = [name for name in chosen if name in targets]
+        if both:
+            raise DataError(
+                f"{table.path}: {both[0]!r} is the target and listed in data.features; expected one or the other"
+            )
+        dataset = cls(train, validation, chosen, targets, task, seed)
+        tables = [table]
+        if isinstance(validation, str):
+            tables.append(open_table(validation))
+            require_columns(tables[1], (*chosen, *targets))
+        for each in tables:
+            dataset._check_rows(each)
+            dataset._check_types(each)
+        return dataset
+
+    @property
+    def training_rows(self) -> int:
+        """The number of rows to learn from."""
+        return self._split.training_rows if self._split else self._train_table.row_count
+
+    @property
+    def validation_rows(self) -> int:
+        """The number of rows to validate on; 0 for none."""
+        if self._split:
+            return self._split.validation_rows
+        return self._validation_table.row_count if self._validation_table is not None else 0
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 (hex) of the contents of the tables."""
+        digest = hashlib.sha256(self._train_table.fingerprint().encode())
+        if self._validation_table is not None:
+            digest.update(self._validation_table.fingerprint().encode())
+        return digest.hexdigest()
+
+    def summarize(self, part: Part, start: int, stop: int) -> ColumnSummary:
+        """Return the summary of rows [start, stop) of a part."""
+        from dbp.data.statistics import summarize
+
+        table, rows = self._read(part, start, stop)
+        numeric = (*self.features, *self.targets) if self.task == "regression" else self.features
+        return summarize(table, numeric, None if self.task == "regression" else self.targets[0], rows)
+
+    def encode(
+        self, part: Part, start: int, stop: int, encoding: Encoding, dtype: np.dtype[np.floating]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating] | NDArray[np.int32]]:
+        """Return inputs (rows, features) and targets (rows, targets) or class indices (rows,) of rows [start, stop) of a part."""
+        table, rows = self._read(part, start, stop)
+        source, first = self._table(part).path, int(rows[0]) if len(rows) else 0
+        return (
+            encoding.encode_features(table, dtype, source, first),
+            encoding.encode_targets(table, dtype, source, first),
+        )
+
+    def check(self, training: ColumnSummary, validation: ColumnSummary | None) -> None:
+        """Raise DataError for everything that the summaries show to be unusable, all at once."""
+        problems = [f"{self._train_table.path}: {cells.describe(name)}" for name, cells in training.bad.items()]
+        if validation is not None:
+            source = self._table("validation").path
+            problems += [f"{source}: {cells.describe(name)}" for name, cells in validation.bad.items()]
+        if self.task == "classification" and self.targets[0] not in training.bad:
+            problems += self._label_problems(training, validation)
+        if problems:
+            raise DataError("\n".join(dict.fromkeys(problems)))
+
+    def _label_problems(self, training: ColumnSummary, validation: ColumnSummary | None) -> list[str]:
+        path, target, classes = self._train_table.path, self.targets[0], training.labels
+        if len(classes) == 1:
+            (only,) = classes
+            return [f"{path}: target {target!r} has one class only ({only!r}); expected at least two"]
+        if len(classes) > MOST_CLASSES:
+            return [
+                f"{path}: target {target!r} has {len(classes)} classes in {training.rows} rows; expected at most "
+                f"{MOST_CLASSES}. If it is a quantity, say `task: regression`"
+            ]
+        unknown = sorted(set(validation.labels) - set(classes), key=str) if validation is not None else []
+        if unknown:
+            shown = ", ".join(map(repr, unknown[:5]))
+            return [
+                f"{self._table('validation').path}: target {target!r} has classes among the validation rows that no "
+                f"training row has: {shown}; expected every class among the training rows"
+            ]
+        return []
+
+    def _check_rows(self, table: Table) -> None:
+        if table.row_count == 0:
+            raise DataError(f"{table.path}: has columns but no rows; expected at least one")
+        if isinstance(self.validation, float) and table.row_count < 2:
+            raise DataError(
+                f"{table.path}: 1 row cannot be split for data.validation {self.validation}; expected 2 or more"
+            )
+
+    def _check_types(self, table: Table) -> None:
+        from dbp.data.columns import is_label, is_number
+
+        quantities = (*self.features, *self.targets) if self.task == "regression" else self.features
+        for name in quantities:
+            kind = table.schema.field(name).type
+            if not is_number(kind):
+                raise DataError(f"{table.path}: {_why_no_number(table, name, kind)}")
+        kind = table.schema.field(self.targets[0]).type
+        if self.task == "classification" and not is_label(kind):
+            raise DataError(
+                f"{table.path}: target {self.targets[0]!r} holds {kind}; expected text, whole numbers or true/false"
+            )
+
+    def _read(self, part: Part, start: int, stop: int) -> tuple[pa.Table, NDArray[np.int64]]:
+        """Return rows [start, stop) of a part, and their places in the file, from 0."""
+        import pyarrow as pa
+
+        table, columns = self._table(part), (*self.features, *self.targets)
+        if self._split:
+            rows = self._split.rows(part == "validation", start, stop)
+            first, end = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
+        else:
+            rows, first, end = np.arange(start, stop), start, stop
+        schema = pa.schema([table.schema.field(name) for name in columns])
+        found = pa.Table.from_batches(list(table.batches(first, end, columns)), schema)
+        if found.num_rows != end - first:
+            raise DataError(f"{table.path}: rows {first + 1} to {end} are not there; has the file changed?")
+        if self._split:
+            found = found.take(rows - first)
+        return found, rows
+
+    def _table(self, part: Part) -> Table:
+        if part == "validation" and self._validation_table is not None:
+            return self._validation_table
+        return self._train_table
+
+    @cached_property
+    def _train_table(self) -> Table:
+        return open_table(self.train)
+
+    @cached_property
+    def _validation_table(self) -> Table | None:
+        return open_table(self.validation) if isinstance(self.validation, str) else None
+
+    @cached_property
+    def _split(self) -> Split | None:
+        if not isinstance(self.validation, float):
+            return None
+        return Split(self._train_table.row_count, self.validation, self.seed)
+
+    def __getstate__(self) -> dict[str, object]:
+        # Open files stay in their process; each opens its own.
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+
+
+def _why_no_number(table: Table, name: str, kind: pa.DataType) -> str:
+    """Return words for a feature or quantity column that holds no numbers, with the first cell that is none."""
+    from dbp.data.columns import BadCells
+
+    advice = "numbers; leave the column out of data.features, or turn it into numbers"
+    place = 0
+    for batch in table.batches(0, table.row_count, [name]):
+        for offset, cell in enumerate(batch.column(0).to_pylist()):
+            if cell is not None and not _reads_as_number(cell):
+                return BadCells(1, place + offset + 1, repr(cell)[:80], advice).describe(name)
+        place += batch.num_rows
+    return f"column {name!r} holds {kind}; expected {advice}"
+
+
+def _reads_as_number(cell: object) -> bool:
+    try:
+        float(str(cell))
+    except ValueError:
+        return False
+    return isinstance(cell, str)

@@ -1,0 +1,69 @@
+"""numpy archives: array x (n, F) and optionally y (n,) or (n, T). Columns are called x0, x1, ... and y, or y0, y1, ..."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dbp.data.table import BATCH_ROWS, file_fingerprint
+from dbp.errors import DataError
+
+
+class NpzTable:
+    """See `Table`. The arrays are read into memory when opened: an archive cannot be read in parts."""
+
+    def __init__(self, place: Path, path: str, columns: dict[str, NDArray[np.generic]]) -> None:
+        self._place = place
+        self.path = path
+        self._columns = columns
+        self.row_count = len(next(iter(columns.values())))
+        self.schema = pa.schema([(name, pa.array(values[:0]).type) for name, values in columns.items()])
+
+    @classmethod
+    def open(cls, place: Path, path: str) -> NpzTable:
+        """Read the arrays. DataError when they are missing, of wrong shapes, or hold Python objects."""
+        try:
+            with np.load(place, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+            raise DataError(f"{path}: truncated, or no .npz archive of plain arrays ({error})") from error
+        if "x" not in arrays or set(arrays) - {"x", "y"}:
+            raise DataError(
+                f"{path}: arrays {', '.join(sorted(arrays)) or 'none'}; expected x (rows, columns), and y for the targets"
+            )
+        columns = _matrix_columns(path, "x", arrays["x"], always_numbered=True)
+        if "y" in arrays:
+            if len(arrays["y"]) != len(arrays["x"]):
+                raise DataError(f"{path}: x has {len(arrays['x'])} rows and y has {len(arrays['y'])}; expected as many")
+            columns |= _matrix_columns(path, "y", arrays["y"], always_numbered=False)
+        return cls(place, path, columns)
+
+    def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """See `Table`."""
+        for first in range(max(start, 0), min(stop, self.row_count), BATCH_ROWS):
+            rows = slice(first, min(first + BATCH_ROWS, stop, self.row_count))
+            yield pa.record_batch({name: np.ascontiguousarray(self._columns[name][rows]) for name in columns})
+
+    def fingerprint(self) -> str:
+        """See `Table`."""
+        return file_fingerprint(self._place)
+
+
+def _matrix_columns(
+    path: str, name: str, array: NDArray[np.generic], always_numbered: bool
+) -> dict[str, NDArray[np.generic]]:
+    if array.ndim == 1 and not always_numbered:
+        array = array[:, None]
+        names = [name]
+    elif array.ndim == 2 and array.shape[1]:
+        names = [f"{name}{column}" for column in range(array.shape[1])]
+    else:
+        raise DataError(f"{path}: {name} has shape {array.shape}; expected (rows, columns)")
+    if array.dtype.kind not in "biufU":
+        raise DataError(f"{path}: {name} is of type {array.dtype}; expected numbers, booleans or text")
+    return dict(zip(names, array.T, strict=True))

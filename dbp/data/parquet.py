@@ -1,0 +1,62 @@
+"""Parquet files. Only the row groups that overlap the rows asked for are read; page checksums are verified where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dbp.data.table import BATCH_ROWS, file_fingerprint
+from dbp.errors import DataError
+
+
+class ParquetTable:
+    """See `Table`."""
+
+    def __init__(self, place: Path, path: str, file: pq.ParquetFile) -> None:
+        self._place = place
+        self.path = path
+        self._file = file
+        self.schema: pa.Schema = file.schema_arrow
+        self.row_count: int = file.metadata.num_rows
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+        self._first_rows = [sum(sizes[:group]) for group in range(len(sizes) + 1)]
+
+    @classmethod
+    def open(cls, place: Path, path: str) -> ParquetTable:
+        """Read the file's metadata. DataError when it is truncated or no Parquet."""
+        try:
+            return cls(place, path, pq.ParquetFile(place, page_checksum_verification=True))
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: truncated, or not a Parquet file ({_first_line(error)})") from error
+
+    def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """See `Table`."""
+        groups = [
+            group
+            for group, (first, end) in enumerate(zip(self._first_rows, self._first_rows[1:], strict=False))
+            if first < stop and start < end
+        ]
+        if not groups:
+            return
+        place = self._first_rows[groups[0]]
+        try:
+            for batch in self._file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(columns)):
+                low, high = max(start - place, 0), min(stop - place, batch.num_rows)
+                if low < high:
+                    yield batch.slice(low, high - low).select(list(columns))
+                place += batch.num_rows
+                if place >= stop:
+                    return
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.path}: damaged near row {place + 1} ({_first_line(error)})") from error
+
+    def fingerprint(self) -> str:
+        """See `Table`."""
+        return file_fingerprint(self._place)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

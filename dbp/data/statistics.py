@@ -1,0 +1,79 @@
+"""What is known of columns before training: a partial sum like any other, added along the same tree.
+
+Means and spreads of two sets of rows merge by Chan, Golub & LeVeque 1979 ("Updating formulae and a pairwise algorithm for computing sample
+variances"), which loses no digits to cancellation. The order of merging is the tree's, so the bits belong to the data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dbp.data.columns import BadCells, Label, bad_numbers, labels, numbers
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ColumnSummary:
+    """The columns of some rows. Arrays are (columns,), in the order of ``names``: features, then the targets of a regression."""
+
+    names: tuple[str, ...]
+    rows: int
+    mean: Vector
+    m2: Vector  # sum of squared deviations from the mean
+    minimum: Vector
+    maximum: Vector
+    labels: Mapping[Label, int]  # of the target, for classification
+    bad: Mapping[str, BadCells]  # by column
+
+    def add(self, other: ColumnSummary) -> ColumnSummary:
+        """Return the summary of both sets of rows."""
+        rows = self.rows + other.rows
+        shift = other.mean - self.mean
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = self.mean + shift * (other.rows / rows)
+            m2 = self.m2 + other.m2 + shift * shift * (self.rows * other.rows / rows)
+        bad = dict(self.bad)
+        for name, cells in other.bad.items():
+            bad[name] = cells.merged(bad.get(name))
+        return ColumnSummary(
+            names=self.names,
+            rows=rows,
+            mean=mean,
+            m2=m2,
+            minimum=np.minimum(self.minimum, other.minimum),
+            maximum=np.maximum(self.maximum, other.maximum),
+            labels=Counter(self.labels) + Counter(other.labels),
+            bad=bad,
+        )
+
+
+def summarize(
+    table: pa.Table, numeric: Sequence[str], label: str | None, row_numbers: NDArray[np.int64]
+) -> ColumnSummary:
+    """Return the summary of one shard's rows (at least one); `row_numbers` are their places in the file, from 0."""
+    mean, m2, low, high = (np.zeros(len(numeric)) for _ in range(4))
+    bad: dict[str, BadCells] = {}
+    for index, name in enumerate(numeric):
+        column = table.column(name)
+        values = numbers(column)
+        cells = bad_numbers(column, values, row_numbers)
+        if cells is not None:
+            bad[name] = cells
+            continue  # the job is refused, so its mean is of no interest
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean[index] = values.mean()
+            m2[index] = np.square(values - mean[index]).sum()
+        low[index], high[index] = values.min(), values.max()
+    counts: Mapping[Label, int] = {}
+    if label is not None:
+        counts, cells = labels(table.column(label), row_numbers)
+        if cells is not None:
+            bad[label] = cells
+    return ColumnSummary(tuple(numeric), table.num_rows, mean, m2, low, high, counts, bad)

@@ -1,0 +1,83 @@
+"""What a table is to dbp: a schema, a number of rows, and any run of rows as a stream of record batches."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dbp.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 65_536
+_WHOLE_BYTES = 256 << 20
+_EDGE_BYTES = 64 << 20
+
+ROW_NUMBERS = "counted from 1, header not counted"
+
+
+class Table(Protocol):
+    """A table in a file. Opening one reads metadata; rows are read when asked for."""
+
+    @property
+    def path(self) -> str:
+        """The path as the user wrote it, for messages."""
+        ...
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
+        ...
+
+    @property
+    def row_count(self) -> int:
+        """The number of rows."""
+        ...
+
+    def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield rows [start, stop) of some columns, in the file's order, in batches of at most BATCH_ROWS rows."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 (hex) of the contents; see `file_fingerprint`."""
+        ...
+
+
+def require_columns(table: Table, columns: Iterable[str]) -> None:
+    """Raise DataError naming every column that the table lacks, with the nearest names that it has."""
+    known = table.schema.names
+    missing = [name for name in columns if name not in known]
+    if missing:
+        raise DataError(f"{table.path}: {describe_missing(missing, known)}")
+
+
+def describe_missing(missing: Sequence[str], known: Sequence[str]) -> str:
+    """Return words for columns that are not there, each with its nearest names."""
+    words = []
+    for name in missing[:10]:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        words.append(repr(name) + (f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""))
+    more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"no column {', '.join(words)}{more}; the columns are: {shown}"
+
+
+def file_fingerprint(path: Path) -> str:
+    """Return a SHA-256 (hex) over the bytes of a file; over 256 MiB, of its size and its first and last 64 MiB."""
+    size = os.path.getsize(path)
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        if size <= _WHOLE_BYTES:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        else:
+            digest.update(str(size).encode())
+            digest.update(file.read(_EDGE_BYTES))
+            file.seek(-_EDGE_BYTES, os.SEEK_END)
+            digest.update(file.read(_EDGE_BYTES))
+    return digest.hexdigest()
