@@ -14,6 +14,7 @@ import numpy as np
 
 from dbp.errors import DataError, InputError
 from dbp.network.losses import probabilities
+from dbp.network.threads import one_blas_thread
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,9 +80,15 @@ class Predictions:
         """Yield the table's batches in order, each with its predictions behind its own columns."""
         import pyarrow as pa
 
+        model, first_row = self.model, 0
         for batch in self.table.batches(0, self.table.row_count, self.table.schema.names):
-            added = [pa.array(values) for values in self._values(self.model.outputs(batch))]
+            # Not model.outputs(batch): messages about bad cells are to count rows over the whole table.
+            inputs = model.encoding.encode_features(batch, model.parameters.dtype, self.table.path, first_row)
+            with one_blas_thread():
+                outputs = model.network.forward(model.parameters, inputs)
+            added = [pa.array(values) for values in self._values(outputs)]
             yield pa.RecordBatch.from_arrays([*batch.columns, *added], schema=self.schema)
+            first_row += batch.num_rows
 
     def _values(self, outputs: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
         predicted = self.model.predictions(outputs)

@@ -16,6 +16,7 @@ import ray
 from numpy.typing import NDArray
 from ray.actor import ActorHandle
 from ray.dag import InputNode
+from ray.experimental.compiled_dag_ref import CompiledDAGRef
 
 from dbp.sums.messages import Call, CallAnswered, CallRaised
 
@@ -70,12 +71,25 @@ class CompiledChannel:
             _buffer_size_bytes=vector_bytes + MESSAGE_BYTES, _max_inflight_executions=1, _submit_timeout=60
         )
         # A worker that dies before the driver has read from its channel once aborts the driver: Ray 2.60 then fails a check
-        # while it registers the reader. So the channel is read once before any work is sent through it.
-        ray.get(self._graph.execute(None), timeout=FIRST_ANSWER_TIMEOUT_S)
+        # while it registers the reader. So the channel is tried out before any work goes through it. That takes over a
+        # second, so the answer is waited for only when it is needed: several channels open at once.
+        self._trial: CompiledDAGRef | None = self._graph.execute(None)
 
     def send(self, call: Call, parameters: Published) -> None:
         """See `Channel`."""
+        self._wait_for_trial()
         self._answer = self._graph.execute((call, parameters.vector))
+
+    def _wait_for_trial(self) -> None:
+        if self._trial is None:
+            return
+        # The graph's helper process on the driver's side takes a second to start. Reading the channel meanwhile would spin and
+        # take the CPU it needs, so it is waited for first, where this version of Ray lets one.
+        helper = getattr(self._graph, "_proxy_actor", None)
+        if helper is not None:
+            ray.get(helper.__ray_ready__.remote(), timeout=FIRST_ANSWER_TIMEOUT_S)
+        ray.get(self._trial, timeout=FIRST_ANSWER_TIMEOUT_S)
+        self._trial = None
 
     def receive(self, timeout_s: float) -> Answer:
         """See `Channel`. The arrays of the answer lie in the channel's shared memory: they are gone with the next call."""

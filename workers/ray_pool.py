@@ -41,7 +41,8 @@ class _Worker:
     actor: ActorHandle
     started: ray.ObjectRef
     pid: int = 0
-    channel: Channel | None = None  # made at the first call after a workload: a graph needs a worker that is there
+    told: ray.ObjectRef | None = None  # of a new workload, until it has arrived
+    channel: Channel | None = None
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ class RayTransport:
             known.channel.close()
             known.channel = None
         self._note_size(workload)
-        # An error of this call shows at the next one: the actor is dead then.
-        known.started = known.actor.configure.remote(workload)
+        known.told = known.actor.configure.remote(workload)
+        if self._vector_bytes:
+            self._open_channel(known)  # now, so that those of all workers open at once
 
     def publish(self, parameters: Vector | None) -> None:
         """See `Transport`. Compiled graphs carry the vector with the call, through the worker's own shared memory."""
@@ -94,9 +96,13 @@ class RayTransport:
         self._called[worker] = _Wait(call.number, time.monotonic())
         known = self._workers[worker]
         try:
-            if known.channel is None or (isinstance(known.channel, PlainChannel) and self._wants_graph(call)):
-                known.channel = self._open_channel(known, call)
-            known.channel.send(call, self._published)
+            if known.told is not None:
+                ray.get(known.told)
+                known.told = None
+            if known.channel is None:
+                self._open_channel(known)
+            if known.channel is not None:
+                known.channel.send(call, self._published)
         except WORKER_DIED:
             known.channel = None  # `next_event` finds no channel and reports the death
 
@@ -139,22 +145,20 @@ class RayTransport:
             itemsize = np.dtype(workload.training.precision).itemsize
             self._vector_bytes = workload.training.network.parameter_count * itemsize
 
-    def _wants_graph(self, call: Call) -> bool:
-        # Looking at columns and loading rows happens once: not worth a graph.
-        return self._calls == "compiled" and call.task.kind in ("gradient", "loss")
-
-    def _open_channel(self, worker: _Worker, call: Call) -> Channel:
-        if not self._wants_graph(call):
-            return PlainChannel(worker.actor)
+    def _open_channel(self, worker: _Worker) -> None:
+        """Give a worker its channel; leaves it without one if it is dead."""
+        # Before there is something to train columns are looked at, once: not worth a graph.
+        if self._calls == "plain" or not self._vector_bytes:
+            worker.channel = PlainChannel(worker.actor)
+            return
         try:
-            ray.get(worker.started, timeout=START_TIMEOUT_S)  # the workload has arrived
-            return CompiledChannel(worker.actor, self._vector_bytes)
+            worker.channel = CompiledChannel(worker.actor, self._vector_bytes)
         except WORKER_DIED:
-            raise
+            worker.channel = None
         except Exception as error:  # an experimental interface may fail in its own ways
             self._on_trouble(f"Ray's compiled graphs do not work here ({error}); using plain calls, which are slower")
             self._calls = "plain"
-            return PlainChannel(worker.actor)
+            worker.channel = PlainChannel(worker.actor)
 
     def _answer_of(self, number: int) -> Event:
         worker = self._workers[number]

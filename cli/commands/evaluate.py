@@ -11,9 +11,7 @@ from dbp.cli.output import Mode, Output
 
 def evaluate(model: ModelName, table: TablePath, storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:
     """Measure a model on a table that has the target."""
-    from dbp.data.open_table import open_table
-
-    metrics = open_model(model, Path(storage)).evaluate(open_table(str(table)))
+    metrics = open_model(model, Path(storage)).evaluate(str(table))
     output = Output(json=json)
     if output.mode is Mode.JSON:
         output.json(metrics)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,11 +76,15 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def run(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-        settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        settings: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "preexec_fn": hear_ctrl_c,
+            **options,
+        }
         command = [str(DBP), *map(str, arguments)]
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment(), preexec_fn=hear_ctrl_c, text=True, **settings
-        )
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, **settings)
         started.append(process)
         return process
 
@@ -87,18 +92,20 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
-@pytest.fixture
-def job_file(tmp_path: Path) -> Path:
-    """A small job that takes a second: two classes, three features (one of them text-free by name), 60 rows."""
+def write_small_job(folder: Path) -> Path:
+    """Write a small job that takes a second (two classes, three features, 60 rows) and its table; return the job file."""
     lines = ["a,b,c,label"]
     for row in range(60):
-        a, b = (row * 37 % 60) / 60, (row * 23 % 60) / 60
+        a, b = (row * 37 % 60) / 60, (row * 7 % 60) / 60
         lines.append(f"{a},{b},{a * b},{'high' if a + b > 1 else 'low'}")
-    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
-    path = tmp_path / "small.yaml"
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    path = folder / "small.yaml"
     path.write_text(
         """\
 name: small
@@ -112,3 +119,24 @@ checkpoint: {every: 5}
 """
     )
     return path
+
+
+@pytest.fixture
+def job_file(tmp_path: Path) -> Path:
+    """The small job, in `tmp_path`."""
+    return write_small_job(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    command = [DBP, "run", write_small_job(folder), "--id", "a-1", "--quiet"]
+    subprocess.run(command, cwd=folder, env=environment(), check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def trained(_trained_once: Path, tmp_path: Path) -> Path:
+    """The directory of a finished job "a-1" of two classes, a copy of its own for each test, with its table."""
+    shutil.copytree(_trained_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "runs/a-1"

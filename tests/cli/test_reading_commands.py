@@ -25,7 +25,9 @@ MakeJob = Callable[..., JobDirectory]
 def make_job(tmp_path: Path) -> MakeJob:
     """``make_job("a-1", state="FAILED")`` makes its directory below runs/."""
 
-    def make(job: str, losses: tuple[float | None, ...] = (0.5,), storage: str = "runs", **changes: Any) -> JobDirectory:
+    def make(
+        job: str, losses: tuple[float | None, ...] = (0.5,), storage: str = "runs", **changes: Any
+    ) -> JobDirectory:
         directory = JobDirectory.create(tmp_path / storage, job)
         directory.job_file.write_text("name: x\n")
         facts: dict[str, Any] = {
@@ -120,8 +122,11 @@ def test_an_unknown_job_suggests_near_ones(dbp: Dbp, make_job: MakeJob) -> None:
     assert "did you mean digits-20260131-090000?" in ran.err
 
 
-@pytest.mark.parametrize("command", ["status", "checkpoints", "plot", "resume"])
-@pytest.mark.parametrize("name", ["nothing", "", ".", "../x", "\x1b[31mred"])
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [(command, "nothing") for command in ("status", "checkpoints", "plot", "resume")]
+    + [("status", name) for name in ("", ".", "../x", "\x1b[31mred")],
+)
 def test_no_such_job(dbp: Dbp, tmp_path: Path, command: str, name: str) -> None:
     """Every command that reads a job says so: exit code 2, no traceback, no control characters, nothing made."""
     ran = dbp(command, name)

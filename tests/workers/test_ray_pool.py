@@ -117,7 +117,9 @@ def test_gradients_are_not_copied_on_their_way():
         def next_event(self):
             event = super().next_event()
             if isinstance(event, CallAnswered):
-                seen.append((event.partials[0][1].gradient.flags.writeable, event.partials[0][1].gradient.flags.owndata))
+                seen.append(
+                    (event.partials[0][1].gradient.flags.writeable, event.partials[0][1].gradient.flags.owndata)
+                )
             return event
 
     pool = TransportPool(Watching(), 2, load)

@@ -1,0 +1,147 @@
+"""The signature of the project: the same SHA-256 for any number of workers, and after a kill and a resume.
+
+The job is examples/digits.yaml, real data and all; the kill is a real SIGKILL of the whole run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import dbp
+from dbp.jobs.metrics import read_metrics
+from dbp.jobs.status import describe_state, read_status
+from dbp.training.observers import Observer
+from dbp.training.stopping import StopRequest
+
+ROOT = Path(__file__).parents[2]
+DBP = [str(Path(sys.executable).parent / "dbp")]
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Path:
+    """The folder of the main example, with its table."""
+    folder = tmp_path_factory.mktemp("digits")
+    shutil.copy(ROOT / "examples" / "digits.yaml", folder)
+    subprocess.run([sys.executable, ROOT / "examples" / "make_digits.py", folder / "digits.parquet"], check=True)
+    return folder
+
+
+def job(digits: Path, storage: Path, *overrides: str) -> dbp.Job:
+    return dbp.Job.from_file(digits / "digits.yaml", [f"storage={json.dumps(str(storage))}", *overrides])
+
+
+@pytest.fixture(scope="session")
+def reference(digits, tmp_path_factory) -> str:
+    """The SHA-256 of the main example, trained in this process and never interrupted."""
+    result = dbp.train(job(digits, tmp_path_factory.mktemp("reference")), workers=0)
+    assert result.summary.validation["accuracy"] >= 0.95
+    return result.summary.parameters_sha256
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_any_number_of_workers_gives_the_same_bits(digits, reference, tmp_path, workers):
+    result = dbp.train(job(digits, tmp_path), workers=workers)
+    assert result.summary.parameters_sha256 == reference
+
+
+VARIANTS = {
+    "batches": (
+        "training.batch=100",
+        "optimizer.momentum=0.9",
+        "optimizer.learning_rate=0.05",
+        "training.max_steps=60",
+    ),
+    "on-line": ("training.batch=1", "optimizer.learning_rate=0.02", "training.max_steps=40"),
+    "sum": ("training.reduction=sum", "optimizer.learning_rate=0.0003", "training.max_steps=40"),
+    "float64": ("training.precision=float64", "training.max_steps=40", "network.activation=[relu, softplus]"),
+    "penalty": ("training.l2_penalty=0.001", "loss=squared_error", "training.max_steps=40"),
+}
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_kind_of_step_gives_the_same_bits(digits, tmp_path, variant):
+    overrides = (*VARIANTS[variant], "checkpoint.every=7")
+    here = dbp.train(job(digits, tmp_path / "0", *overrides), workers=0)
+    there = dbp.train(job(digits, tmp_path / "3", *overrides), workers=3)
+    assert here.summary.parameters_sha256 == there.summary.parameters_sha256
+    assert [step.loss for step in here.history] == [step.loss for step in there.history]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stopped_and_resumed_gives_the_same_bits(digits, tmp_path, variant):
+    overrides = (*VARIANTS[variant], "checkpoint.every=7")
+    whole = dbp.train(job(digits, tmp_path / "whole", *overrides), workers=0)
+
+    class StopAt(Observer):
+        def step(self, metrics):
+            if metrics.step in (9, 23):
+                stop.set()
+
+    stop = StopRequest()
+    part = dbp.train(job(digits, tmp_path / "part", *overrides), workers=0, observer=StopAt(), stop=stop)
+    assert (part.summary.state, part.summary.step) == ("STOPPED", 9)
+    stop = StopRequest()
+    part = dbp.resume(part.directory, workers=0, observer=StopAt(), stop=stop)
+    assert part.summary.step == 23
+    part = dbp.resume(part.directory, workers=0)
+    assert part.summary.state == "SUCCEEDED"
+    assert part.summary.parameters_sha256 == whole.summary.parameters_sha256
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_at_a_random_step_and_resumed_gives_the_same_bits(digits, reference, tmp_path, workers):
+    """kill -9 of the whole run: of its process group, so of Ray's processes too."""
+    run = subprocess.Popen(
+        [
+            *DBP,
+            "run",
+            digits / "digits.yaml",
+            "--id",
+            "victim",
+            "--storage",
+            tmp_path,
+            "--workers",
+            str(workers),
+            "--set",
+            "checkpoint.every=5",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    directory = tmp_path / "victim"
+    at = random.randrange(6, 190)
+    wait_for_step(directory, at, run)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert describe_state(read_status(directory / "status.json")).state == "LOST"
+    resumed = subprocess.run(
+        [*DBP, "resume", directory, "--json", "--workers", "0"], capture_output=True, text=True, check=True
+    )
+    told = json.loads(resumed.stdout)
+    assert told["state"] == "SUCCEEDED"
+    assert told["parameters_sha256"] == reference, f"killed at step {at}"
+    assert sorted(step["step"] for step in read_metrics(directory / "metrics.jsonl").steps) == list(range(1, 201))
+
+
+def wait_for_step(directory: Path, step: int, run: subprocess.Popen, limit_s: float = 120) -> None:
+    deadline = time.monotonic() + limit_s
+    metrics = directory / "metrics.jsonl"
+    while time.monotonic() < deadline:
+        if metrics.exists() and metrics.read_bytes().count(b"\n") >= step:
+            return
+        assert run.poll() is None, run.stderr.read().decode()
+        time.sleep(0.0005)
+    raise AssertionError(f"step {step} was not reached in {limit_s} s")
