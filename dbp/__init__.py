@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from dbp.errors import DbpError, InputError, JobFailedError
     from dbp.jobs.job import Job
     from dbp.models.model import Model, load_model
-    from dbp.network.gradient import gradient_sum
     from dbp.network.network import Network
+    from dbp.sums.gradient import gradient_sum
     from dbp.sums.partial_sum import PartialSum
     from dbp.workers.train import Result, resume, train
 
@@ -33,7 +33,7 @@ _HOMES = {
     "Network": "dbp.network.network",
     "PartialSum": "dbp.sums.partial_sum",
     "Result": "dbp.workers.train",
-    "gradient_sum": "dbp.network.gradient",
+    "gradient_sum": "dbp.sums.gradient",
     "load_model": "dbp.models.model",
     "resume": "dbp.workers.train",
     "train": "dbp.workers.train",

@@ -21,10 +21,10 @@ from dbp.jobs.environment import collect_environment
 from dbp.jobs.job import Job
 from dbp.jobs.status import read_status
 from dbp.models.model import Model
-from dbp.network.fingerprint import kernel_fingerprint
 from dbp.storage.atomic_files import write_json, write_text
 from dbp.storage.checkpoints import CheckpointStore
 from dbp.sums.batches import BatchSampler
+from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import WorkerPool
 from dbp.sums.shards import cut_into_shards

@@ -103,20 +103,9 @@ def test_stopped_and_resumed_gives_the_same_bits(digits, tmp_path, variant):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_at_a_random_step_and_resumed_gives_the_same_bits(digits, reference, tmp_path, workers):
     """kill -9 of the whole run: of its process group, so of Ray's processes too."""
+    options = ["--id", "victim", "--storage", tmp_path, "--workers", str(workers), "--set", "checkpoint.every=5"]
     run = subprocess.Popen(
-        [
-            *DBP,
-            "run",
-            digits / "digits.yaml",
-            "--id",
-            "victim",
-            "--storage",
-            tmp_path,
-            "--workers",
-            str(workers),
-            "--set",
-            "checkpoint.every=5",
-        ],
+        [*DBP, "run", digits / "digits.yaml", *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,

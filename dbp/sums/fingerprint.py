@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 
 from dbp.network.activations import ACTIVATION_NAMES
-from dbp.network.gradient import gradient_sum
 from dbp.network.network import Network
 from dbp.seeds import generator
+from dbp.sums.gradient import gradient_sum
 
 
 def kernel_fingerprint() -> str:
