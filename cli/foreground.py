@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ def run_in_foreground(start: Start, *, json: bool, quiet: bool) -> None:
     output = Output(json=json)
     record, stop = RunRecord(), StopRequest()
     try:
-        with _progress(quiet) as drawing, stop_on_signals(stop):
+        # What a library prints meanwhile is talk: standard output is for the result.
+        with _progress(quiet) as drawing, stop_on_signals(stop), redirect_stdout(sys.stderr):
             summary = start(Observers(record, drawing), stop).summary
     except JobFailedError as error:
         _report_failure(record, error, output)

@@ -89,7 +89,7 @@ class Gauge:
         if self._seconds_per_row:
             numbers.append(f"{short(1 / self._seconds_per_row)} rows/s")
         if metrics.workers:
-            numbers.append(f"{metrics.workers} worker{'s' if metrics.workers != 1 else ''}")
+            numbers.append(count(metrics.workers, "worker"))
         done, left = metrics.step - self._first_step + 1, self._max_steps - metrics.step
         if done > 0 and left > 0:  # by the wall clock: validation and checkpoints take time too
             numbers.append(f"{duration((time.perf_counter() - self._began) / done * left)} left")
@@ -216,11 +216,16 @@ def describe_plan(plan: Plan) -> str:
     """Return the line that says what is about to be trained."""
     start = f", going on at step {plan.first_step}" if plan.first_step > 1 else ""
     held = f" + {plan.validation_rows:,} held out" if plan.validation_rows else ""
-    who = f"{plan.workers} worker{'s' if plan.workers != 1 else ''}" if plan.workers else "this process"
+    who = count(plan.workers, "worker") if plan.workers else "this process"
     return (
-        f"{plan.job_id}: {plan.rows:,} rows{held}, {plan.features} features, {plan.outputs} outputs, "
-        f"{plan.parameters:,} parameters, {who}{start}"
+        f"{plan.job_id}: {count(plan.rows, 'row')}{held}, {count(plan.features, 'feature')}, {count(plan.outputs, 'output')}, "
+        f"{count(plan.parameters, 'parameter')}, {who}{start}"
     )
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things in words: 1 row, 1,797 rows."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -236,6 +241,7 @@ def duration(seconds: float) -> str:
 
 def short(number: float) -> str:
     """Return a rate for people: 950, 12.3k, 4.5M."""
+    number = float(f"{number:.3g}")  # first, or 999,999 would be 1e+03k
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= limit:
             return f"{number / limit:.3g}{unit}"

@@ -11,7 +11,8 @@ from dbp.cli.output import Mode, Output
 
 def evaluate(model: ModelName, table: TablePath, storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:
     """Measure a model on a table that has the target."""
-    metrics = open_model(model, Path(storage)).evaluate(str(table))
+    measures = open_model(model, Path(storage)).evaluate(str(table))
+    metrics = {**measures, "rows": int(measures["rows"])}
     output = Output(json=json)
     if output.mode is Mode.JSON:
         output.json(metrics)

@@ -64,4 +64,6 @@ def predict(
         output.json({"output": out, "rows": rows, "columns": predictions.names})
     else:
         output.text(clean(out))
-        talk(f"{rows:,} rows; new columns: {', '.join(predictions.names)}")
+        first, *others = predictions.names
+        also = f" and {others[0]}" + (f" ... {others[-1]}" if len(others) > 1 else "") if others else ""
+        talk(f"{rows:,} rows; new columns: {first}{also}")
