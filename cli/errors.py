@@ -14,8 +14,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from dbp.cli.output import flush_results, talk
 from dbp.errors import InputError, JobFailedError
@@ -49,7 +49,18 @@ def exit_codes() -> Iterator[None]:
 
 def _leave(code: int, message: str, error: BaseException | None = None) -> None:
     talk("\n".join([message, *getattr(error, "__notes__", ())]))  # notes: what a command knows beyond the error itself
+    if "ray" in sys.modules:
+        # The error's frames hold arrays that lie in Ray's shared memory. Ray is stopped by now; freeing them while the interpreter
+        # shuts down can be a segmentation fault (seen with ray 2.60), and its 139 would stand in the place of our exit code.
+        _silently(sys.stdout.flush)
+        _silently(sys.stderr.flush)
+        os._exit(code)
     raise SystemExit(code) from None
+
+
+def _silently(act: Callable[[], None]) -> None:
+    with suppress(OSError, ValueError):
+        act()
 
 
 def _silence_stdout() -> None:

@@ -41,7 +41,7 @@ class BadCells:
 
 def is_number(kind: pa.DataType) -> bool:
     """Whether a column of this type is taken as numbers."""
-    return (
+    return bool(
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_boolean(kind)
@@ -54,7 +54,7 @@ def is_label(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return is_label(kind.value_type)
     plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    return plain or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(plain or pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def numbers(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:

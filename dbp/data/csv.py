@@ -1,7 +1,7 @@
 """CSV files with a header, read as a stream.
 
-A column's type is decided over the whole file, not from its first rows: opening a table reads it once, as text, counts the rows, and
-keeps for each column the narrowest of bool, int64, float64 and string that fits every cell. An empty cell is a missing value.
+A column's type is decided over the whole file, not from its first rows: opening a table reads it once, as text, counts the
+rows, and keeps for each column the narrowest of bool, int64, float64 and string that fits every cell. An empty cell is a missing value.
 """
 
 from __future__ import annotations

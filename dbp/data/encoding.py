@@ -119,7 +119,8 @@ class Encoding:
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
         """Return class values (rows,) for class indices, or outputs (rows, targets) in the targets' own units, in float64."""
         if self.task == "classification":
-            return np.array(self.classes)[predictions]
+            values: NDArray[Any] = np.array(self.classes)[predictions]
+            return values
         return predictions.astype(np.float64) * self.target_scale + self.target_mean
 
     def to_json(self) -> dict[str, object]:

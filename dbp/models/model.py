@@ -111,7 +111,7 @@ class Model:
 
     def save(self, path: str | Path) -> None:
         """Write the model to one .safetensors file; StorageError when that fails."""
-        metadata = {
+        metadata: dict[str, Any] = {  # plain JSON
             "format": FORMAT,
             "sizes": list(self.network.sizes),
             "activations": list(self.network.activations),

@@ -81,7 +81,8 @@ class Coordinator:
         saved before.
         """
         saved, good = -1, progress
-        with one_blas_thread():
+        # Numbers that overflow are looked for after each step, and end the run with a sentence.
+        with one_blas_thread(), np.errstate(all="ignore"):
             while (ending := self._ending(progress.step)) is None:
                 try:
                     following = self._step(progress)

@@ -75,7 +75,9 @@ def test_durations_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-@pytest.mark.parametrize(("number", "text"), [(0, "0"), (950, "950"), (12_345, "12.3k"), (4.5e6, "4.5M"), (2e9, "2G")])
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (950, "950"), (12_345, "12.3k"), (4.5e6, "4.5M"), (999_999, "1M"), (2e9, "2G")]
+)
 def test_rates_for_people(number: float, text: str) -> None:
     """Three digits and a unit."""
     assert short(number) == text
