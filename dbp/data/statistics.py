@@ -1,7 +1,8 @@
 """What is known of columns before training: a partial sum like any other, added along the same tree.
 
 Means and spreads of two sets of rows merge by Chan, Golub & LeVeque 1979 ("Updating formulae and a pairwise algorithm for
-computing sample variances"), which loses no digits to cancellation. The order of merging is the tree's, so the bits belong to the data.
+computing sample variances"), which loses no digits to cancellation. The order of merging is the tree's, so the
+bits belong to the data.
 """
 
 from __future__ import annotations
