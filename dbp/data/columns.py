@@ -91,11 +91,12 @@ def labels(
     counts: Counter[Label] = Counter()
     for entry in pc.value_counts(plain).to_pylist():
         value = entry["values"]
-        if value is not None and not (isinstance(value, float) and not value.is_integer()):
+        if value is not None and (not isinstance(value, float) or value.is_integer()):
             counts[int(value) if isinstance(value, float) else value] += entry["counts"]
     bad = pc.is_null(plain, nan_is_null=True)
     if pa.types.is_floating(plain.type):
-        bad = pc.or_(bad, pc.fill_null(pc.not_equal(pc.floor(plain), plain), True))
+        whole = pc.and_(pc.is_finite(plain), pc.equal(pc.floor(plain), plain))
+        bad = pc.or_(bad, pc.invert(pc.fill_null(whole, False)))
     places = np.flatnonzero(np.asarray(bad.to_numpy(zero_copy_only=False)))
     if not len(places):
         return counts, None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Part = Literal["train", "validation"]
 MOST_CLASSES = 1000
+MOST_SPLIT_ROWS = 999_999_999  # numpy draws no multivariate hypergeometric numbers beyond
 
 
 @dataclass(frozen=True)
@@ -105,22 +106,20 @@ class Dataset:
     ) -> tuple[NDArray[np.floating], NDArray[np.floating] | NDArray[np.int32]]:
         """Return inputs (rows, features) and targets (rows, targets) or class indices (rows,) of rows [start, stop) of a part."""
         table, rows = self._read(part, start, stop)
-        source, first = self._table(part).path, int(rows[0]) if len(rows) else 0
-        return (
-            encoding.encode_features(table, dtype, source, first),
-            encoding.encode_targets(table, dtype, source, first),
-        )
+        source = self._table(part).path
+        return encoding.encode_features(table, dtype, source, rows), encoding.encode_targets(table, dtype, source, rows)
 
     def check(self, training: ColumnSummary, validation: ColumnSummary | None) -> None:
         """Raise DataError for everything that the summaries show to be unusable, all at once."""
-        problems = [f"{self._train_table.path}: {cells.describe(name)}" for name, cells in training.bad.items()]
-        if validation is not None:
-            source = self._table("validation").path
-            problems += [f"{source}: {cells.describe(name)}" for name, cells in validation.bad.items()]
+        bad = {(self._train_table.path, name): cells for name, cells in training.bad.items()}
+        for name, cells in (validation.bad if validation is not None else {}).items():
+            place = (self._table("validation").path, name)
+            bad[place] = cells.merged(bad.get(place))  # with a share held out, both parts are of one file
+        problems = [f"{path}: {cells.describe(name)}" for (path, name), cells in bad.items()]
         if self.task == "classification" and self.targets[0] not in training.bad:
             problems += self._label_problems(training, validation)
         if problems:
-            raise DataError("\n".join(dict.fromkeys(problems)))
+            raise DataError("\n".join(problems))
 
     def _label_problems(self, training: ColumnSummary, validation: ColumnSummary | None) -> list[str]:
         path, target, classes = self._train_table.path, self.targets[0], training.labels
@@ -147,6 +146,11 @@ class Dataset:
         if isinstance(self.validation, float) and table.row_count < 2:
             raise DataError(
                 f"{table.path}: 1 row cannot be split for data.validation {self.validation}; expected 2 or more"
+            )
+        if isinstance(self.validation, float) and table.row_count > MOST_SPLIT_ROWS:
+            raise DataError(
+                f"{table.path}: {table.row_count} rows cannot be split for data.validation {self.validation}; expected at "
+                f"most {MOST_SPLIT_ROWS}. Name a validation table instead"
             )
 
     def _check_types(self, table: Table) -> None:
@@ -215,16 +219,22 @@ def _why_no_number(table: Table, name: str, kind: pa.DataType) -> str:
     advice = "numbers; leave the column out of data.features, or turn it into numbers"
     place = 0
     for batch in table.batches(0, table.row_count, [name]):
-        for offset, cell in enumerate(batch.column(0).to_pylist()):
-            if cell is not None and not _reads_as_number(cell):
-                return BadCells(1, place + offset + 1, repr(cell)[:80], advice).describe(name)
+        if not _read_as_numbers(batch.column(0)):
+            for offset in range(batch.num_rows):
+                if not _read_as_numbers(batch.column(0).slice(offset, 1)):
+                    text = repr(batch.column(0)[offset].as_py())[:80]
+                    return BadCells(1, place + offset + 1, text, advice).describe(name)
         place += batch.num_rows
     return f"column {name!r} holds {kind}; expected {advice}"
 
 
-def _reads_as_number(cell: object) -> bool:
+def _read_as_numbers(column: pa.Array) -> bool:
+    """Whether all cells are missing or spell numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     try:
-        float(str(cell))
-    except ValueError:
+        pc.utf8_trim(column.drop_null().cast(pa.string()), " \t").cast(pa.float64())
+    except pa.ArrowException:
         return False
-    return isinstance(cell, str)
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dbp.data.table import describe_missing
+from dbp.data.table import describe_missing, require_unique
 from dbp.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Task = Literal["classification", "regression"]
 Floats = NDArray[np.floating]
+Places = NDArray[np.int64]  # rows of a file, from 0
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,11 @@ class Encoding:
         standardize_target: bool,
     ) -> Encoding:
         """Fit the encoding to the summary of the training rows."""
-        constant = summary.minimum == summary.maximum
-        # All values alike: their own value is the exact mean, so that they encode to exactly 0.
-        means = np.where(constant, summary.minimum, summary.mean)
-        with np.errstate(invalid="ignore"):
-            deviation = np.sqrt(summary.m2 / summary.rows)
-        scales = np.where(constant | (deviation == 0), 1.0, deviation)
+        means, scales, warnings = _fit(summary)
         count = len(features)
         plain = np.arange(len(means)) < count
         keep = np.where(plain, standardize, standardize_target)
         means, scales = np.where(keep, means, 0.0), np.where(keep, scales, 1.0)
-        flat = [name for name, same in zip(features, constant, strict=False) if same]
-        warnings = tuple(f"column {name!r} has one value only, so nothing can be learnt from it" for name in flat)
         regression = task == "regression"
         return cls(
             features=tuple(features),
@@ -70,7 +65,7 @@ class Encoding:
             classes=() if regression else tuple(sorted(summary.labels)),
             target_mean=tuple(means[count:].tolist()) if regression else (),
             target_scale=tuple(scales[count:].tolist()) if regression else (),
-            warnings=warnings,
+            warnings=tuple(warnings),
         )
 
     def target_units(self) -> NDArray[np.float64]:
@@ -78,43 +73,36 @@ class Encoding:
         return np.array(self.target_scale if self.task == "regression" else [1.0], dtype=np.float64)
 
     def encode_features(
-        self, rows: object, dtype: np.dtype[np.floating], source: str = "table", first_row: int = 0
+        self, rows: object, dtype: np.dtype[np.floating], source: str = "table", row_numbers: int | Places = 0
     ) -> Floats:
         """Return the inputs (rows, features), C-contiguous.
 
         `rows` is an Arrow table or batch, whose columns are found by name, or an array (rows, features) in the order of
-        ``features``. `first_row` counts from 0 and is for messages. Raises DataError for missing columns, cells that are no
-        finite number, and numbers too large for `dtype`.
+        ``features``. `row_numbers` are for messages: the first row's place in `source`, or every row's, from 0. Raises
+        DataError for missing columns, cells that are no finite number, and numbers too large for `dtype`.
         """
-        wide = self._array(rows) if isinstance(rows, np.ndarray) else self._columns(rows, source, first_row)
-        for index in np.flatnonzero(~np.isfinite(wide).all(axis=0))[:1]:
-            place = int(np.flatnonzero(~np.isfinite(wide[:, index]))[0])
-            self._refuse(source, index, first_row + place, wide[place, index], "a finite number")
-        wide -= np.array(self.mean)
-        wide /= np.array(self.scale)
-        with np.errstate(over="ignore"):
-            narrow = np.ascontiguousarray(wide, dtype=dtype)
-        if not np.isfinite(narrow).all():
-            place, index = (int(axis[0]) for axis in np.nonzero(~np.isfinite(narrow)))
-            self._refuse(source, index, first_row + place, wide[place, index], f"a number that {dtype} can hold")
-        return narrow
+        if isinstance(rows, np.ndarray):
+            wide, places = self._array(rows), _places(row_numbers, len(rows))
+            _refuse_infinite(wide, wide, self.features, source, places, "a finite number")
+        else:
+            table = cast("pa.Table | pa.RecordBatch", rows)
+            places = _places(row_numbers, table.num_rows)
+            wide = _numbers_of(table, self.features, source, places)
+        return _scaled(wide, self.mean, self.scale, dtype, self.features, source, places)
 
     def encode_targets(
-        self, rows: pa.Table | pa.RecordBatch, dtype: np.dtype[np.floating], source: str = "table", first_row: int = 0
+        self,
+        rows: pa.Table | pa.RecordBatch,
+        dtype: np.dtype[np.floating],
+        source: str = "table",
+        row_numbers: int | Places = 0,
     ) -> Floats | NDArray[np.int32]:
         """Return targets (rows, targets), or class indices (rows,). DataError as for features, or for a class never seen."""
+        places = _places(row_numbers, rows.num_rows)
         if self.task == "classification":
-            return self._class_indices(rows, source, first_row)
-        from dbp.data.columns import bad_numbers, numbers
-
-        wide = np.empty((rows.num_rows, len(self.targets)))
-        for index, name in enumerate(self.targets):
-            column = _column(rows, name, source)
-            wide[:, index] = numbers(column)
-            cells = bad_numbers(column, wide[:, index], np.arange(first_row, first_row + rows.num_rows))
-            if cells is not None:
-                raise DataError(f"{source}: {cells.describe(name)}")
-        return np.ascontiguousarray((wide - self.target_mean) / self.target_scale, dtype=dtype)
+            return self._class_indices(rows, source, places)
+        wide = _numbers_of(rows, self.targets, source, places)
+        return _scaled(wide, self.target_mean, self.target_scale, dtype, self.targets, source, places)
 
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
         """Return class values (rows,) for class indices, or outputs (rows, targets) in the targets' own units, in float64."""
@@ -145,7 +133,14 @@ class Encoding:
         right = all(isinstance(x, str) for name in _NAMES for x in lists[name])
         right &= all(isinstance(x, int | float) for name in _NUMBERS for x in lists[name])
         right &= all(isinstance(x, str | int | bool) for x in lists["classes"])
-        right &= len(lists["features"]) == len(lists["mean"]) == len(lists["scale"])
+        right &= len(lists["features"]) == len(lists["mean"]) == len(lists["scale"]) > 0
+        if value["task"] == "regression":
+            right &= len(lists["targets"]) == len(lists["target_mean"]) == len(lists["target_scale"]) > 0
+        else:
+            right &= len(lists["targets"]) == 1 and len(set(lists["classes"])) == len(lists["classes"]) > 1
+            right &= len({type(x) for x in lists["classes"]}) == 1
+        right = right and all(math.isfinite(x) for name in _NUMBERS for x in lists[name])
+        right = right and all(x > 0 for name in ("scale", "target_scale") for x in lists[name])
         if not right:
             raise ValueError("an encoding of columns that does not fit together")
         return cls(task=cast(Task, value["task"]), **lists)
@@ -158,36 +153,24 @@ class Encoding:
             )
         return np.array(rows, dtype=np.float64)
 
-    def _columns(self, rows: object, source: str, first_row: int) -> NDArray[np.float64]:
-        from dbp.data.columns import bad_numbers, is_number, numbers
-
-        table = cast("pa.Table | pa.RecordBatch", rows)
-        missing = [name for name in self.features if name not in table.schema.names]
-        if missing:
-            raise DataError(f"{source}: {describe_missing(missing, table.schema.names)}")
-        wide = np.empty((table.num_rows, len(self.features)))
-        places = np.arange(first_row, first_row + table.num_rows)
-        for index, name in enumerate(self.features):
-            column = table.column(name)
-            if not is_number(column.type):
-                raise DataError(f"{source}: column {name!r} holds {column.type}; expected numbers, as in training")
-            wide[:, index] = numbers(column)
-            cells = bad_numbers(column, wide[:, index], places)
-            if cells is not None:
-                raise DataError(f"{source}: {cells.describe(name)}")
-        return wide
-
-    def _class_indices(self, rows: pa.Table | pa.RecordBatch, source: str, first_row: int) -> NDArray[np.int32]:
+    def _class_indices(self, rows: pa.Table | pa.RecordBatch, source: str, places: Places) -> NDArray[np.int32]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         from dbp.data.columns import BadCells, plain_labels
 
         (name,) = self.targets
-        column = plain_labels(_column(rows, name, source))
+        _require(rows, self.targets, source)
+        column = plain_labels(rows.column(name))
         known = pa.array(self.classes)
         try:
-            indices = pc.index_in(column.cast(known.type), value_set=known)
+            # Truth is compared as 0 and 1: the cast to it would take 2 for true.
+            values, known = (
+                (column.cast(pa.int64()), known.cast(pa.int64()))
+                if pa.types.is_boolean(known.type)
+                else (column.cast(known.type), known)
+            )
+            indices = pc.index_in(values, value_set=known)
         except pa.ArrowException:
             raise DataError(
                 f"{source}: column {name!r} holds {column.type}; expected classes such as {self.classes[0]!r}"
@@ -196,24 +179,95 @@ class Encoding:
             place = int(np.flatnonzero(np.asarray(indices.is_null()))[0])
             shown = ", ".join(repr(value) for value in self.classes[:8]) + (", ..." if len(self.classes) > 8 else "")
             cells = BadCells(
-                indices.null_count, first_row + place + 1, repr(column[place].as_py()), f"one of the classes {shown}"
+                indices.null_count, int(places[place]) + 1, repr(column[place].as_py()), f"one of the classes {shown}"
             )
             raise DataError(f"{source}: {cells.describe(name)}")
         result: NDArray[np.int32] = indices.to_numpy(zero_copy_only=False).astype(np.int32)
         return result
-
-    def _refuse(self, source: str, index: int, row: int, value: float, expected: str) -> None:
-        from dbp.data.columns import BadCells
-
-        cells = BadCells(1, row + 1, f"{value:g}", expected)
-        raise DataError(f"{source}: {cells.describe(self.features[index])}")
 
 
 _NAMES = ("features", "targets")
 _NUMBERS = ("mean", "scale", "target_mean", "target_scale")
 
 
-def _column(rows: pa.Table | pa.RecordBatch, name: str, source: str) -> pa.ChunkedArray:
-    if name not in rows.schema.names:
-        raise DataError(f"{source}: {describe_missing([name], rows.schema.names)}")
-    return rows.column(name)
+def _fit(summary: ColumnSummary) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Return shift and scale of each column, and warnings about columns that cannot be standardised as others are."""
+    low, high = summary.minimum, summary.maximum
+    constant = low == high
+    with np.errstate(invalid="ignore"):
+        deviation = np.sqrt(summary.m2 / summary.rows)
+    # Squares of 1e160 and of 1e-170 are no numbers of float64 any more: such columns are scaled by their range.
+    extreme = ~constant & ~(np.isfinite(deviation) & np.isfinite(summary.mean) & (deviation > 0))
+    # All values alike: their own value is the exact mean, so that they encode to exactly 0.
+    means = np.where(constant, low, np.where(extreme, low / 2 + high / 2, summary.mean))
+    scales = np.where(constant, 1.0, np.where(extreme, high / 2 - low / 2, deviation))
+    scales = np.where(scales == 0, 1.0, scales)  # half of the smallest number there is
+    warnings = []
+    for name, same, value, odd in zip(summary.names, constant, low, extreme, strict=True):
+        if same:
+            warnings.append(f"column {name!r} has one value only ({value:g}), so nothing can be learnt from it")
+        elif odd:
+            warnings.append(
+                f"column {name!r} has numbers too large or too small to square; it is scaled by its range instead"
+            )
+    return means, scales, warnings
+
+
+def _places(row_numbers: int | Places, rows: int) -> Places:
+    return np.arange(row_numbers, row_numbers + rows) if isinstance(row_numbers, int) else row_numbers
+
+
+def _require(table: pa.Table | pa.RecordBatch, names: Sequence[str], source: str) -> None:
+    missing = [name for name in names if name not in table.schema.names]
+    if missing:
+        raise DataError(f"{source}: {describe_missing(missing, table.schema.names)}")
+    require_unique(source, [name for name in table.schema.names if name in names])
+
+
+def _numbers_of(
+    table: pa.Table | pa.RecordBatch, names: Sequence[str], source: str, places: Places
+) -> NDArray[np.float64]:
+    """Return columns of numbers (rows, names). DataError for columns and cells that cannot be used."""
+    from dbp.data.columns import bad_numbers, is_number, numbers
+
+    _require(table, names, source)
+    wide = np.empty((table.num_rows, len(names)))
+    for index, name in enumerate(names):
+        column = table.column(name)
+        if not is_number(column.type):
+            raise DataError(f"{source}: column {name!r} holds {column.type}; expected numbers, as in training")
+        wide[:, index] = numbers(column)
+        cells = bad_numbers(column, wide[:, index], places)
+        if cells is not None:
+            raise DataError(f"{source}: {cells.describe(name)}")
+    return wide
+
+
+def _scaled(
+    wide: NDArray[np.float64],
+    mean: Sequence[float],
+    scale: Sequence[float],
+    dtype: np.dtype[np.floating],
+    names: Sequence[str],
+    source: str,
+    places: Places,
+) -> Floats:
+    with np.errstate(over="ignore"):
+        scaled = (wide - np.array(mean)) / np.array(scale)
+        narrow = np.ascontiguousarray(scaled, dtype=dtype)
+    if not np.isfinite(narrow).all():
+        _refuse_infinite(narrow, wide, names, source, places, f"a number that {np.dtype(dtype)} can hold")
+    return narrow
+
+
+def _refuse_infinite(
+    values: Floats, seen: NDArray[np.float64], names: Sequence[str], source: str, places: Places, expected: str
+) -> None:
+    """Raise DataError for the first column with a value that is not finite, showing what was `seen` in its place."""
+    from dbp.data.columns import BadCells
+
+    finite = np.isfinite(values)
+    for index in np.flatnonzero(~finite.all(axis=0)):
+        bad = np.flatnonzero(~finite[:, index])
+        cells = BadCells(len(bad), int(places[bad[0]]) + 1, f"{seen[bad[0], index]:g}", expected)
+        raise DataError(f"{source}: {cells.describe(names[int(index)])}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,20 +26,16 @@ class NpzTable:
     @classmethod
     def open(cls, place: Path, path: str) -> NpzTable:
         """Read the arrays. DataError when they are missing, of wrong shapes, or hold Python objects."""
-        try:
-            with np.load(place, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-            raise DataError(f"{path}: truncated, or no .npz archive of plain arrays ({error})") from error
+        arrays = _arrays(place, path)
         if "x" not in arrays or set(arrays) - {"x", "y"}:
             raise DataError(
                 f"{path}: arrays {', '.join(sorted(arrays)) or 'none'}; expected x (rows, columns), and y for the targets"
             )
         columns = _matrix_columns(path, "x", arrays["x"], always_numbered=True)
         if "y" in arrays:
+            columns |= _matrix_columns(path, "y", arrays["y"], always_numbered=False)
             if len(arrays["y"]) != len(arrays["x"]):
                 raise DataError(f"{path}: x has {len(arrays['x'])} rows and y has {len(arrays['y'])}; expected as many")
-            columns |= _matrix_columns(path, "y", arrays["y"], always_numbered=False)
         return cls(place, path, columns)
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -54,6 +49,23 @@ class NpzTable:
         return file_fingerprint(self._place)
 
 
+def _arrays(place: Path, path: str) -> dict[str, NDArray[np.generic]]:
+    try:
+        with open(place, "rb") as file:
+            if file.read(2) != b"PK":
+                raise ValueError("no zip archive")
+        with np.load(place, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        odd = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+        if odd:
+            raise ValueError(f"{odd[0]} is no array")
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged bytes reach zlib, zipfile and Python's tokenizer, each with errors of its own
+        raise DataError(f"{path}: damaged, or no .npz archive of plain arrays ({error})") from error
+    return arrays
+
+
 def _matrix_columns(
     path: str, name: str, array: NDArray[np.generic], always_numbered: bool
 ) -> dict[str, NDArray[np.generic]]:
@@ -63,7 +75,11 @@ def _matrix_columns(
     elif array.ndim == 2 and array.shape[1]:
         names = [f"{name}{column}" for column in range(array.shape[1])]
     else:
-        raise DataError(f"{path}: {name} has shape {array.shape}; expected (rows, columns)")
+        expected = "(rows, columns)" if always_numbered else "(rows,) or (rows, columns)"
+        raise DataError(f"{path}: {name} has shape {array.shape}; expected {expected}")
     if array.dtype.kind not in "biufU":
         raise DataError(f"{path}: {name} is of type {array.dtype}; expected numbers, booleans or text")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        raise DataError(f"{path}: {name} is of type {array.dtype}; expected at most float64")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # Arrow takes this machine's byte order only
     return dict(zip(names, array.T, strict=True))

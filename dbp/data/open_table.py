@@ -21,13 +21,19 @@ def open_table(path: str | Path) -> Table:
     if ending not in ENDINGS:
         seen = f"ending {ending!r}" if ending else "no ending"
         raise DataError(f"{text}: {seen}; expected a table that ends in one of {', '.join(ENDINGS)}")
+    try:
+        size = place.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{text}: no such file{_near(place)}") from None
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be looked into
+        raise DataError(
+            f"{text}: cannot be read ({getattr(error, 'strerror', None) or error}); expected a file"
+        ) from error
     if place.is_dir():
         raise DataError(f"{text}: is a folder; expected a file")
-    if not place.exists():
-        raise DataError(f"{text}: no such file{_near(place)}")
     if not os.access(place, os.R_OK):
         raise DataError(f"{text}: permission denied; expected a file that can be read")
-    if place.stat().st_size == 0:
+    if size == 0:
         raise DataError(f"{text}: the file is empty; expected a table")
     if ending == ".parquet":
         from dbp.data.parquet import ParquetTable

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dbp.data.table import BATCH_ROWS, file_fingerprint
+from dbp.data.table import BATCH_ROWS, file_fingerprint, require_unique
 from dbp.errors import DataError
 
 
@@ -28,9 +28,11 @@ class ParquetTable:
     def open(cls, place: Path, path: str) -> ParquetTable:
         """Read the file's metadata. DataError when it is truncated or no Parquet."""
         try:
-            return cls(place, path, pq.ParquetFile(place, page_checksum_verification=True))
+            table = cls(place, path, pq.ParquetFile(place, page_checksum_verification=True))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: truncated, or not a Parquet file ({_first_line(error)})") from error
+        require_unique(path, table.schema.names)
+        return table
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table`."""

@@ -1,7 +1,8 @@
 """Which rows of a table are held out for validation: drawn by row, a function of (rows, share, seed) alone.
 
 No array as long as the table is made: how many rows each chunk of CHUNK_ROWS holds out is drawn from the
-multivariate hypergeometric distribution, and which ones by a permutation of the chunk. Together that is a uniform draw of exactly round(rows x share) rows.
+multivariate hypergeometric distribution, and which ones by a permutation of the chunk. Together that is a uniform draw of
+exactly round(rows x share) rows.
 """
 
 from __future__ import annotations

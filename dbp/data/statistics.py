@@ -1,8 +1,9 @@
 """What is known of columns before training: a partial sum like any other, added along the same tree.
 
 Means and spreads of two sets of rows merge by Chan, Golub & LeVeque 1979 ("Updating formulae and a pairwise algorithm for
-computing sample variances"), which loses no digits to cancellation. The order of merging is the tree's, so the
-bits belong to the data.
+computing sample variances"). A mean is kept as a value near it and the distance from there: close to 10^9, where float64
+has steps of 10^-7, a mean in one number would be too coarse for a spread of 10^-3. The order of merging is the tree's, so
+the bits belong to the data.
 """
 
 from __future__ import annotations
@@ -26,19 +27,26 @@ class ColumnSummary:
 
     names: tuple[str, ...]
     rows: int
-    mean: Vector
+    center: Vector  # one of the values
+    offset: Vector  # of the mean from the center
     m2: Vector  # sum of squared deviations from the mean
     minimum: Vector
     maximum: Vector
     labels: Mapping[Label, int]  # of the target, for classification
     bad: Mapping[str, BadCells]  # by column
 
+    @property
+    def mean(self) -> Vector:
+        """The mean of each column."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.center + self.offset
+
     def add(self, other: ColumnSummary) -> ColumnSummary:
         """Return the summary of both sets of rows."""
         rows = self.rows + other.rows
-        shift = other.mean - self.mean
         with np.errstate(invalid="ignore", over="ignore"):
-            mean = self.mean + shift * (other.rows / rows)
+            shift = (other.center - self.center) + (other.offset - self.offset)
+            offset = self.offset + shift * (other.rows / rows)
             m2 = self.m2 + other.m2 + shift * shift * (self.rows * other.rows / rows)
         bad = dict(self.bad)
         for name, cells in other.bad.items():
@@ -46,7 +54,8 @@ class ColumnSummary:
         return ColumnSummary(
             names=self.names,
             rows=rows,
-            mean=mean,
+            center=self.center,
+            offset=offset,
             m2=m2,
             minimum=np.minimum(self.minimum, other.minimum),
             maximum=np.maximum(self.maximum, other.maximum),
@@ -59,7 +68,7 @@ def summarize(
     table: pa.Table, numeric: Sequence[str], label: str | None, row_numbers: NDArray[np.int64]
 ) -> ColumnSummary:
     """Return the summary of one shard's rows (at least one); `row_numbers` are their places in the file, from 0."""
-    mean, m2, low, high = (np.zeros(len(numeric)) for _ in range(4))
+    center, offset, m2, low, high = (np.zeros(len(numeric)) for _ in range(5))
     bad: dict[str, BadCells] = {}
     for index, name in enumerate(numeric):
         column = table.column(name)
@@ -69,12 +78,14 @@ def summarize(
             bad[name] = cells
             continue  # the job is refused, so its mean is of no interest
         with np.errstate(over="ignore", invalid="ignore"):
-            mean[index] = values.mean()
-            m2[index] = np.square(values - mean[index]).sum()
+            center[index] = values[0]
+            distances = values - values[0]
+            offset[index] = distances.mean()
+            m2[index] = np.square(distances - offset[index]).sum()
         low[index], high[index] = values.min(), values.max()
     counts: Mapping[Label, int] = {}
     if label is not None:
         counts, cells = labels(table.column(label), row_numbers)
         if cells is not None:
             bad[label] = cells
-    return ColumnSummary(tuple(numeric), table.num_rows, mean, m2, low, high, counts, bad)
+    return ColumnSummary(tuple(numeric), table.num_rows, center, offset, m2, low, high, counts, bad)

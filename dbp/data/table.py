@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -54,6 +55,13 @@ def require_columns(table: Table, columns: Iterable[str]) -> None:
     missing = [name for name in columns if name not in known]
     if missing:
         raise DataError(f"{table.path}: {describe_missing(missing, known)}")
+
+
+def require_unique(path: str, columns: Sequence[str]) -> None:
+    """Raise DataError when two columns of a table share a name."""
+    repeated = [name for name, count in Counter(columns).items() if count > 1]
+    if repeated:
+        raise DataError(f"{path}: column {repeated[0]!r} is there twice; expected a name of its own for each column")
 
 
 def describe_missing(missing: Sequence[str], known: Sequence[str]) -> str:

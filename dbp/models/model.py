@@ -49,7 +49,10 @@ class Model:
 
     def outputs(self, rows: ArrayLike | pa.Table | pa.RecordBatch) -> NDArray[np.floating]:
         """Return the network's raw outputs (rows, N_out)."""
-        inputs = self.encoding.encode_features(_columns(rows), self.parameters.dtype)
+        return self._outputs(_Batch(_columns(rows)))
+
+    def _outputs(self, batch: _Batch) -> NDArray[np.floating]:
+        inputs = self.encoding.encode_features(batch.rows, self.parameters.dtype, batch.source, batch.first_row)
         with one_blas_thread():
             return self.network.forward(self.parameters, inputs)
 
@@ -59,7 +62,7 @@ class Model:
         `rows` is a table file, anything Arrow understands as a table (columns are found by name), or an array (rows, features) with
         the columns in the order of ``encoding.features``. DataError where a column is missing or a value cannot be used.
         """
-        parts = [self.predictions(self.outputs(batch)) for batch in _batches(rows, self.encoding.features)]
+        parts = [self.predictions(self._outputs(batch)) for batch in _batches(rows, self.encoding.features)]
         return np.concatenate(parts) if parts else self.predictions(np.empty((0, self.network.sizes[-1])))
 
     def predict_probabilities(self, rows: str | Path | ArrayLike | pa.Table | pa.RecordBatch) -> NDArray[np.float64]:
@@ -69,7 +72,7 @@ class Model:
         """
         if not self.has_probabilities:
             raise ValueError(f"a model trained with {self.loss} has no class probabilities; only cross_entropy has")
-        parts = [probabilities(self.outputs(batch)) for batch in _batches(rows, self.encoding.features)]
+        parts = [probabilities(self._outputs(batch)) for batch in _batches(rows, self.encoding.features)]
         return np.concatenate(parts) if parts else np.empty((0, len(self.encoding.classes)))
 
     def predictions(self, outputs: NDArray[np.floating]) -> NDArray[Any]:
@@ -89,8 +92,9 @@ class Model:
         )
         columns = (*self.encoding.features, *self.encoding.targets)
         for batch in _batches(table, columns):
-            outputs = self.outputs(batch)
-            targets = self.encoding.encode_targets(batch, self.parameters.dtype)
+            outputs = self._outputs(batch)
+            dtype = self.parameters.dtype
+            targets = self.encoding.encode_targets(batch.rows, dtype, batch.source, batch.first_row)
             if targets.ndim == 1:
                 metrics.add_classes(*self._class_sums(outputs, cast("NDArray[np.int32]", targets)))
             else:
@@ -138,6 +142,8 @@ def load_model(path: str | Path) -> Model:
         encoding = Encoding.from_json(metadata["encoding"])
         loss = cast(LossName, metadata["loss"])
         loss_function(loss)
+        _check_fit(network, encoding)
+        about = dict(metadata.get("about") or {})
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: its description of the network cannot be used ({error})") from error
     parameters = arrays["parameters"]
@@ -146,7 +152,26 @@ def load_model(path: str | Path) -> Model:
             f"{path}: parameters of shape {parameters.shape} and type {parameters.dtype}; "
             f"expected ({network.parameter_count},) of float32 or float64"
         )
-    return Model(network, cast("NDArray[np.floating]", parameters), encoding, loss, dict(metadata.get("about") or {}))
+    return Model(network, cast("NDArray[np.floating]", parameters), encoding, loss, about)
+
+
+def _check_fit(network: Network, encoding: Encoding) -> None:
+    """Raise ValueError where the network's first or last layer is not as wide as the columns need."""
+    width, outputs = network.sizes[0], network.sizes[-1]
+    if width != len(encoding.features):
+        raise ValueError(f"{width} inputs for {len(encoding.features)} features")
+    count = len(encoding.classes) if encoding.task == "classification" else len(encoding.targets)
+    if outputs != count and not (encoding.task == "classification" and (outputs, count) == (1, 2)):
+        raise ValueError(f"{outputs} outputs for {count} {'classes' if encoding.classes else 'targets'}")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows, and where they come from."""
+
+    rows: Any  # an array, an Arrow table or a batch of one
+    source: str = "table"
+    first_row: int = 0
 
 
 def _columns(rows: object) -> Any:
@@ -160,14 +185,17 @@ def _columns(rows: object) -> Any:
     return np.asarray(rows)
 
 
-def _batches(rows: object, columns: tuple[str, ...]) -> Iterator[Any]:
+def _batches(rows: object, columns: tuple[str, ...]) -> Iterator[_Batch]:
     """Yield a table file in batches, anything else as it is."""
     if not isinstance(rows, str | Path):
-        yield _columns(rows)
+        yield _Batch(_columns(rows))
         return
     from dbp.data.open_table import open_table
     from dbp.data.table import require_columns
 
     table = open_table(rows)
     require_columns(table, columns)
-    yield from table.batches(0, table.row_count, columns)
+    place = 0
+    for batch in table.batches(0, table.row_count, columns):
+        yield _Batch(batch, table.path, place)
+        place += batch.num_rows
