@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,17 @@ def dbp(tmp_path: Path) -> Dbp:
             timeout=timeout,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def dbp_each(dbp: Dbp) -> Callable[[Sequence[Sequence[object]]], list[Ran]]:
+    """``dbp_each([("list",), ("status", "x")])`` runs several, one per CPU at a time."""
+
+    def run(commands: Sequence[Sequence[object]]) -> list[Ran]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(lambda arguments: dbp(*arguments), commands))
 
     return run
 
