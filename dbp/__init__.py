@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dbp.jobs.job import Job
     from dbp.models.model import Model, load_model
     from dbp.network.network import Network
-    from dbp.sums.gradient import gradient_sum
+    from dbp.sums.gradient import error_signals, gradient_sum
     from dbp.sums.partial_sum import PartialSum
     from dbp.workers.train import Result, resume, train
 
@@ -33,6 +33,7 @@ _HOMES = {
     "Network": "dbp.network.network",
     "PartialSum": "dbp.sums.partial_sum",
     "Result": "dbp.workers.train",
+    "error_signals": "dbp.sums.gradient",
     "gradient_sum": "dbp.sums.gradient",
     "load_model": "dbp.models.model",
     "resume": "dbp.workers.train",
@@ -49,6 +50,7 @@ __all__ = [
     "PartialSum",
     "Result",
     "__version__",
+    "error_signals",
     "gradient_sum",
     "load_model",
     "resume",

@@ -54,9 +54,11 @@ def check_size(job: Job, dataset: Dataset, workers: int) -> None:
 
 def raw_workload(job: Job, dataset: Dataset) -> Workload:
     """Return what workers need to look at the columns."""
-    shards: dict[Part, Shards] = {"train": cut_into_shards(dataset.training_rows)}
+    # The outputs are not known yet, where classes are to be counted; the shards must not depend on what is known when.
+    sizes = (len(dataset.features), *job.network.hidden)
+    shards: dict[Part, Shards] = {"train": cut_into_shards(dataset.training_rows, sizes)}
     if dataset.validation_rows:
-        shards["validation"] = cut_into_shards(dataset.validation_rows)
+        shards["validation"] = cut_into_shards(dataset.validation_rows, sizes)
     return Workload(dataset, shards, job.training.seed)
 
 

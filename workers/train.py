@@ -27,7 +27,6 @@ from dbp.sums.batches import BatchSampler
 from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import WorkerPool
-from dbp.sums.shards import cut_into_shards
 from dbp.training.coordinator import Coordinator, Outcome, Progress, Schedule
 from dbp.training.objective import Objective
 from dbp.training.observers import Observer, Observers, Plan, StepMetrics, Summary
@@ -141,12 +140,13 @@ class _Run:
         self.began = time.perf_counter()
         self.dataset: Dataset = open_dataset(job)
         check_size(job, self.dataset, self.workers)
+        self.raw = raw_workload(job, self.dataset)
 
     @contextmanager
     def ready_pool(self, encoding: Encoding | None) -> Iterator[tuple[WorkerPool, Prepared]]:
         """Start workers, fit the encoding unless it is known, build the network and have the workers load their rows."""
         job, dataset = self.job, self.dataset
-        raw = raw_workload(job, dataset)
+        raw = self.raw
         if self.workers:
             self.observer.stage(f"starting Ray with {self.workers} worker{'s' if self.workers != 1 else ''}")
         vector_bytes = largest_vector_bytes(job, len(dataset.features))
@@ -199,7 +199,7 @@ class _Run:
         self, objective: Objective, directory: JobDirectory, origin: Origin, observer: Observer
     ) -> Coordinator:
         job, training = self.job, self.job.training
-        shards = cut_into_shards(self.dataset.training_rows)
+        shards = self.raw.shards["train"]
         return Coordinator(
             objective=objective,
             optimizer=job.optimizer.build(),
@@ -220,7 +220,7 @@ class _Run:
             features=len(prepared.encoding.features),
             outputs=prepared.network.sizes[-1],
             parameters=prepared.network.parameter_count,
-            shards=cut_into_shards(rows).count,
+            shards=self.raw.shards["train"].count,
             workers=pool.workers,
             first_step=progress.step + 1,
             max_steps=self.job.training.max_steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -46,11 +47,11 @@ def predict(
 
     The table's rows and columns stay as they are; predictions are added as further columns.
     """
-    from dbp.cli.prediction import Predictions, check_place, print_predictions, write_predictions
     from dbp.data.open_table import open_table
+    from dbp.models.prediction import Predictions, print_predictions, write_predictions
 
     if out is not None:
-        check_place(out, table, force)
+        _check_place(out, table, force)
     elif json:
         raise InputError("--json: the table itself goes to standard output; say where it goes with -o FILE")
     predictions = Predictions.of(open_model(model, Path(storage)), open_table(str(table)), probabilities)
@@ -67,3 +68,17 @@ def predict(
         first, *others = predictions.names
         also = f" and {others[0]}" + (f" ... {others[-1]}" if len(others) > 1 else "") if others else ""
         talk(f"{rows:,} rows; new columns: {first}{also}")
+
+
+def _check_place(out: Path, table: Path, force: bool) -> None:
+    """Raise InputError when the predictions cannot be written to `out`, before anything is computed."""
+    from dbp.models.prediction import ENDINGS
+
+    if out.suffix.lower() not in ENDINGS:
+        raise InputError(f"{out}: cannot tell the kind of table; expected a name that ends in {' or '.join(ENDINGS)}")
+    if not out.exists():
+        return
+    if table.exists() and os.path.samefile(out, table):
+        raise InputError(f"{out}: is the table that is read; expected another file for the predictions")
+    if not force:
+        raise InputError(f"{out}: exists already; expected a new file. Give another name, or --force to replace it")

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,12 +47,14 @@ class Model:
         """Whether outputs are class probabilities (cross-entropy)."""
         return self.loss == "cross_entropy"
 
-    def outputs(self, rows: ArrayLike | pa.Table | pa.RecordBatch) -> NDArray[np.floating]:
-        """Return the network's raw outputs (rows, N_out)."""
-        return self._outputs(_Batch(_columns(rows)))
+    def outputs(
+        self, rows: ArrayLike | pa.Table | pa.RecordBatch, source: str = "table", first_row: int = 0
+    ) -> NDArray[np.floating]:
+        """Return the network's raw outputs (rows, N_out).
 
-    def _outputs(self, batch: _Batch) -> NDArray[np.floating]:
-        inputs = self.encoding.encode_features(batch.rows, self.parameters.dtype, batch.source, batch.first_row)
+        `source` and `first_row` are where the rows come from, for messages: a file, and the first row's place in it from 0.
+        """
+        inputs = self.encoding.encode_features(_columns(rows), self.parameters.dtype, source, first_row)
         with one_blas_thread():
             return self.network.forward(self.parameters, inputs)
 
@@ -62,7 +64,7 @@ class Model:
         `rows` is a table file, anything Arrow understands as a table (columns are found by name), or an array (rows, features) with
         the columns in the order of ``encoding.features``. DataError where a column is missing or a value cannot be used.
         """
-        parts = [self.predictions(self._outputs(batch)) for batch in _batches(rows, self.encoding.features)]
+        parts = [self.predictions(self.outputs(*batch)) for batch in _batches(rows, self.encoding.features)]
         return np.concatenate(parts) if parts else self.predictions(np.empty((0, self.network.sizes[-1])))
 
     def predict_probabilities(self, rows: str | Path | ArrayLike | pa.Table | pa.RecordBatch) -> NDArray[np.float64]:
@@ -72,7 +74,7 @@ class Model:
         """
         if not self.has_probabilities:
             raise ValueError(f"a model trained with {self.loss} has no class probabilities; only cross_entropy has")
-        parts = [probabilities(self._outputs(batch)) for batch in _batches(rows, self.encoding.features)]
+        parts = [probabilities(self.outputs(*batch)) for batch in _batches(rows, self.encoding.features)]
         return np.concatenate(parts) if parts else np.empty((0, len(self.encoding.classes)))
 
     def predictions(self, outputs: NDArray[np.floating]) -> NDArray[Any]:
@@ -92,7 +94,7 @@ class Model:
         )
         columns = (*self.encoding.features, *self.encoding.targets)
         for batch in _batches(table, columns):
-            outputs = self._outputs(batch)
+            outputs = self.outputs(*batch)
             dtype = self.parameters.dtype
             targets = self.encoding.encode_targets(batch.rows, dtype, batch.source, batch.first_row)
             if targets.ndim == 1:
@@ -165,8 +167,7 @@ def _check_fit(network: Network, encoding: Encoding) -> None:
         raise ValueError(f"{outputs} outputs for {count} {'classes' if encoding.classes else 'targets'}")
 
 
-@dataclass(frozen=True)
-class _Batch:
+class _Batch(NamedTuple):
     """Rows, and where they come from."""
 
     rows: Any  # an array, an Arrow table or a batch of one

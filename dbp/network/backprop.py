@@ -39,9 +39,9 @@ BUFFER_BYTES = 16 << 20
 
 
 def block_rows(network: Network, itemsize: int) -> int:
-    """Return the longest block: it amortises Python's calls and stays in the cache (measured: 1024 rows are best or near it).
+    """Return the best length of a block: it amortises Python's calls and stays in the cache.
 
-    Only very wide layers get shorter blocks, to bound the memory of the buffers.
+    Measured: 1024 rows are best or near it. Only very wide layers get shorter blocks, to bound the memory of the buffers.
     """
     rows = BLOCK_ROWS
     while rows > SMALLEST_BLOCK and rows * max(network.sizes[1:]) * itemsize > BUFFER_BYTES:
@@ -75,13 +75,14 @@ class Kernel:
         self._activations = [activation(name) for name in network.activations]
         self._products = layer_products(self.dtype)
         self._block_rows = block_rows(network, self.dtype.itemsize)
+        longest = self._block_rows * 3 // 2
         widths = network.sizes[1:]
-        self._outputs = [np.empty((self._block_rows, width), self.dtype) for width in widths]
-        self._deltas = [np.empty((self._block_rows, width), self.dtype) for width in widths]
-        self._targets = np.empty((self._block_rows, widths[-1]), self.dtype)
-        self._scratch = np.empty((self._block_rows, widths[-1]), self.dtype)
-        self._per_row = np.empty((self._block_rows, 1), self.dtype)
-        self._ones = np.ones(self._block_rows, self.dtype)
+        self._outputs = [np.empty((longest, width), self.dtype) for width in widths]
+        self._deltas = [np.empty((longest, width), self.dtype) for width in widths]
+        self._targets = np.empty((longest, widths[-1]), self.dtype)
+        self._scratch = np.empty((longest, widths[-1]), self.dtype)
+        self._per_row = np.empty((longest, 1), self.dtype)
+        self._ones = np.ones(longest, self.dtype)
         self._classes = np.arange(widths[-1], dtype=np.int32)
 
     def gradient_sum(self, theta: Array, inputs: Array, targets: Targets, gradient: Array) -> ErrorSums:
@@ -114,13 +115,31 @@ class Kernel:
                 loss, squared = loss + sums.loss, squared + sums.squared_error
         return ErrorSums(loss, squared), correct
 
+    def error_signals(self, theta: Array, inputs: Array, targets: Targets) -> list[Array]:
+        """Return the error signal delta = dE/d(outputs) of every layer: [(rows, N_0), ..., (rows, N_L)] (S1, S2; S5).
+
+        The last is y - t (of the probabilities, for cross-entropy); the first is what reaches the inputs.
+        """
+        layers = tuple(self.network.layers(theta))
+        unused = tuple(self.network.layers(np.empty_like(theta)))
+        signals = [np.empty((len(inputs), width), self.dtype) for width in self.network.sizes]
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            for start, stop in self._blocks(len(inputs)):
+                self._forward(inputs[start:stop], layers)
+                self._error_signal(targets[start:stop])
+                np.copyto(signals[-1][start:stop], self._deltas[-1][: stop - start])
+                self._backward(inputs[start:stop], layers, unused, beta=0.0)
+                for depth, layer in enumerate(layers):
+                    self._products.back(self._deltas[depth][: stop - start], layer.weights, signals[depth][start:stop])
+        return signals
+
     def predicted_classes(self, outputs: Array) -> NDArray[np.intp]:
         """Return the class index (rows,) that each row of outputs stands for."""
         return predicted_classes(outputs, logits=self._logits)
 
     def _blocks(self, rows: int) -> list[tuple[int, int]]:
-        # Equal blocks rather than full ones and a rest: no block is much shorter than the others.
-        count = -(-rows // self._block_rows)
+        # Equal blocks rather than full ones and a rest, as near to the best length as they come: at most 3/2 of it.
+        count = max(1, (2 * rows + self._block_rows) // (2 * self._block_rows))
         return [(rows * k // count, rows * (k + 1) // count) for k in range(count)]
 
     def _forward(self, block: Array, layers: tuple[LayerParameters, ...]) -> Array:

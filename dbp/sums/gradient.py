@@ -1,4 +1,4 @@
-"""`gradient_sum`: the kernel for a caller with arrays at hand, in one call."""
+"""`gradient_sum` and `error_signals`: the kernel for a caller with arrays at hand, in one call."""
 
 from __future__ import annotations
 
@@ -22,15 +22,7 @@ def gradient_sum(
     ``.gradient`` (P,) and ``.weight`` (rows). Raises ValueError where shapes do not fit, class indices are out of range,
     or the network cannot be trained (threshold).
     """
-    if theta.dtype not in (np.float32, np.float64):
-        raise ValueError(f"parameters: dtype {theta.dtype}; expected float32 or float64")
-    theta = np.ascontiguousarray(theta)
-    matrix = as_matrix(inputs, theta.dtype, network.sizes[0], "inputs")
-    known = _targets(network, np.asarray(targets), theta.dtype, loss)
-    if len(known) != len(matrix):
-        raise ValueError(f"targets: {len(known)} rows; expected {len(matrix)}, one per row of the inputs")
-    if len(matrix) == 0:
-        raise ValueError("inputs: no rows; expected at least one")
+    theta, matrix, known = _checked(network, theta, inputs, targets, loss)
     gradient = np.empty_like(theta)
     with one_blas_thread():
         sums = Kernel(network, loss, theta.dtype).gradient_sum(theta, matrix, known, gradient)
@@ -41,6 +33,34 @@ def gradient_sum(
         squared_error=sums.squared_error,
         rows=len(matrix),
     )
+
+
+def error_signals(
+    network: Network, theta: NDArray[np.floating], inputs: ArrayLike, targets: ArrayLike, loss: LossName
+) -> list[NDArray[np.floating]]:
+    """Return the error signal delta as it travels back, per layer: [(rows, N_0) at the inputs, ..., (rows, N_L) at the outputs].
+
+    delta_j is dE/d(output of neuron j) for each row (S1, S2): which neurons the error reaches, and how large it still is
+    there (S5). Arguments and errors are those of `gradient_sum`.
+    """
+    theta, matrix, known = _checked(network, theta, inputs, targets, loss)
+    with one_blas_thread():
+        return Kernel(network, loss, theta.dtype).error_signals(theta, matrix, known)
+
+
+def _checked(
+    network: Network, theta: NDArray[np.floating], inputs: ArrayLike, targets: ArrayLike, loss: LossName
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating] | NDArray[np.int32]]:
+    if theta.dtype not in (np.float32, np.float64):
+        raise ValueError(f"parameters: dtype {theta.dtype}; expected float32 or float64")
+    theta = np.ascontiguousarray(theta)
+    matrix = as_matrix(inputs, theta.dtype, network.sizes[0], "inputs")
+    known = _targets(network, np.asarray(targets), theta.dtype, loss)
+    if len(known) != len(matrix):
+        raise ValueError(f"targets: {len(known)} rows; expected {len(matrix)}, one per row of the inputs")
+    if len(matrix) == 0:
+        raise ValueError("inputs: no rows; expected at least one")
+    return theta, matrix, known
 
 
 def _targets(

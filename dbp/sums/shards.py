@@ -6,15 +6,21 @@ order in which floating-point numbers are added belongs to the data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 MOST_SHARDS = 256
 FEW_SHARDS = 8
-
-# Adding two partial sums moves 3 P numbers through memory; computing a shard of n rows costs about 6 n P operations. From
-# about 500 rows on the addition is below 3 % of the work for any P; small tables accept a little more, to have some shards.
-ROWS_PER_SHARD = 512
 ROWS_PER_SHARD_SMALL = 128
+
+# What a shard costs beyond its rows, as a share of its rows' cost: the bound of docs/benchmarks.md, in per cent.
+MOST_OVERHEAD = 3
+
+# A model of the kernel's time in picoseconds, for P parameters and U units, fitted to measurements of four networks of 705 to
+# 1,863,690 parameters (within a quarter). It is rough, and it may be: it decides how many shards there are, on every machine alike.
+ROW_PER_PARAMETER, ROW_PER_UNIT = 35, 2_000
+SHARD, SHARD_PER_PARAMETER = 30_000_000, 1_200  # Python's calls; adding two gradients, 3 P numbers through memory
 
 
 @dataclass(frozen=True)
@@ -34,17 +40,27 @@ class Shards:
         return stop - start
 
 
-def cut_into_shards(rows: int) -> Shards:
-    """Return the shards of `rows` >= 1 rows.
+def cut_into_shards(rows: int, sizes: Sequence[int]) -> Shards:
+    """Return the shards of `rows` >= 1 rows for a network of about these sizes.
 
-    Their number is a power of two, so that 2, 4, 8, ... workers get equal shares and whole subtrees: up to FEW_SHARDS as long as
-    each keeps ROWS_PER_SHARD_SMALL rows, then up to MOST_SHARDS as long as each keeps ROWS_PER_SHARD.
+    `sizes` are the layers known before the data has been looked at: inputs and hidden layers, and the outputs where they
+    are given. The number of shards is a power of two, so that 2, 4, 8, ... workers get equal shares and whole subtrees: up to
+    MOST_SHARDS as long as what sharding costs stays below MOST_OVERHEAD per cent of the work; but up to FEW_SHARDS in any
+    case where each keeps ROWS_PER_SHARD_SMALL rows, so that a small table has work for a few workers.
     """
     if rows < 1:
         raise ValueError(f"{rows} rows; expected at least 1")
     few = min(FEW_SHARDS, _power_of_two_within(rows // ROWS_PER_SHARD_SMALL))
-    many = min(MOST_SHARDS, _power_of_two_within(rows // ROWS_PER_SHARD))
+    many = min(MOST_SHARDS, _power_of_two_within(rows // _rows_worth_a_shard(sizes)))
     return Shards(rows, max(few, many))
+
+
+def _rows_worth_a_shard(sizes: Sequence[int]) -> int:
+    layers = sizes if len(sizes) > 1 else (*sizes, 1)
+    parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(layers))
+    row = ROW_PER_PARAMETER * parameters + ROW_PER_UNIT * sum(layers[1:])
+    shard = SHARD + SHARD_PER_PARAMETER * parameters
+    return -(-100 * shard // (MOST_OVERHEAD * row))
 
 
 def _power_of_two_within(limit: int) -> int:

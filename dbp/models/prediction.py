@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ import numpy as np
 
 from dbp.errors import DataError, InputError
 from dbp.network.losses import probabilities
-from dbp.network.threads import one_blas_thread
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from dbp.data.table import Table
     from dbp.models.model import Model
 
-ENDINGS = (".parquet", ".csv")
+ENDINGS = (".parquet", ".csv")  # of the tables that predictions can be written to
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ class Predictions:
 
         if with_probabilities and not model.has_probabilities:
             raise InputError(
-                f"--probabilities: a model trained with {model.loss} has no class probabilities, only cross_entropy has; "
-                "expected --no-probabilities, or neither"
+                f"a model trained with {model.loss} has no class probabilities, only cross_entropy has; expected predictions "
+                "alone (leave --probabilities out)"
             )
         require_columns(table, model.encoding.features)
         plan = cls(model, table, model.has_probabilities if with_probabilities is None else with_probabilities)
@@ -80,12 +78,9 @@ class Predictions:
         """Yield the table's batches in order, each with its predictions behind its own columns."""
         import pyarrow as pa
 
-        model, first_row = self.model, 0
+        first_row = 0
         for batch in self.table.batches(0, self.table.row_count, self.table.schema.names):
-            # Not model.outputs(batch): messages about bad cells are to count rows over the whole table.
-            inputs = model.encoding.encode_features(batch, model.parameters.dtype, self.table.path, first_row)
-            with one_blas_thread():
-                outputs = model.network.forward(model.parameters, inputs)
+            outputs = self.model.outputs(batch, self.table.path, first_row)
             added = [pa.array(values) for values in self._values(outputs)]
             yield pa.RecordBatch.from_arrays([*batch.columns, *added], schema=self.schema)
             first_row += batch.num_rows
@@ -99,18 +94,6 @@ class Predictions:
 
 def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
-
-
-def check_place(out: Path, table: Path, force: bool) -> None:
-    """Raise InputError when the predictions cannot be written to `out`, before anything is computed."""
-    if out.suffix.lower() not in ENDINGS:
-        raise InputError(f"{out}: cannot tell the kind of table; expected a name that ends in {' or '.join(ENDINGS)}")
-    if not out.exists():
-        return
-    if table.exists() and os.path.samefile(out, table):
-        raise InputError(f"{out}: is the table that is read; expected another file for the predictions")
-    if not force:
-        raise InputError(f"{out}: exists already; expected a new file. Give another name, or --force to replace it")
 
 
 def write_predictions(predictions: Predictions, out: Path) -> int:
