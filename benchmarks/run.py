@@ -1,0 +1,175 @@
+"""`make bench`: measure everything, print the tables and write them as JSON (and with --markdown into a page of the docs).
+
+python benchmarks/run.py                      all of it, about ten minutes
+python benchmarks/run.py --quick              a minute, on tiny tables: to see that it works, not to compare
+python benchmarks/run.py --markdown docs/benchmarks.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dbp.jobs.environment import collect_environment
+
+HERE = Path(__file__).parent
+MARK = "<!-- measured: {} -->"
+
+
+def child(script: str, *arguments: str, **environment: str) -> Any:
+    """Run a measuring script in a fresh process and return what it found."""
+    done = subprocess.run(
+        [sys.executable, HERE / script, *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return json.loads(done.stdout.decode().splitlines()[-1])
+
+
+def import_seconds(repeats: int) -> float:
+    """Return the median seconds that `import dbp` adds to starting Python."""
+
+    def start(code: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - began
+
+    return statistics.median(start("import dbp") - start("pass") for _ in range(repeats))
+
+
+def machine() -> dict[str, Any]:
+    """Return what the numbers were measured on."""
+    import numpy.linalg  # noqa: F401  its BLAS is to be described
+
+    about: dict[str, Any] = collect_environment("", "")
+    memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
+    return {key: about[key] for key in ("versions", "cpu", "blas")} | {
+        "memory_gib": round(int(memory[1]) / 2**20) if memory else None,
+        "load_before": os.getloadavg()[0],
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
+
+
+def kernel_table(found: dict[str, Any]) -> str:
+    """Return the kernel's rows."""
+    header = ["network", "precision", "matmul, Gflop/s", "dbp, Gflop/s", "share", "torch / dbp", "torch blocks / dbp"]
+    header.append("shards and tree")
+    rows = [
+        [
+            row["network"],
+            row["precision"],
+            f"{row['gigaflops_matmul']:.0f}",
+            f"{row['gigaflops_dbp']:.0f}",
+            f"{row['share']:.0%}",
+            f"{row['torch_ratio']:.2f}",
+            f"{row['torch_blocks_ratio']:.2f}",
+            f"{row['shards_and_tree']:+.1%}",
+        ]
+        for row in found["rows"]
+    ]
+    return table(header, rows)
+
+
+def overhead_table(rows: list[dict[str, Any]]) -> str:
+    """Return the step overhead's rows."""
+    header = ["parameters", "workers", "calls", "step, ms", "in this process, ms", "beyond the arithmetic, ms"]
+    return table(
+        header,
+        [
+            [
+                f"{r['parameters']:,}",
+                str(r["workers"]),
+                r["calls"],
+                *(f"{r[key]:.2f}" for key in ("step_ms", "serial_ms", "beyond_ms")),
+            ]
+            for r in rows
+        ],
+    )
+
+
+def scaling_line(found: dict[str, Any]) -> str:
+    """Return the scaling result as a sentence."""
+    rounds = ", ".join(f"{ratio:.2f}" for ratio in found["speedups"])
+    return (
+        f"{found['network']}, {found['rows']:,} rows: {found['one_worker_ms']:.0f} ms a step with one worker, "
+        f"{found['two_workers_ms']:.0f} ms with two: **{found['speedup']:.2f}x** (rounds: {rounds})."
+    )
+
+
+def machine_lines(about: dict[str, Any]) -> str:
+    """Return the machine's description."""
+    blas = "; ".join(f"{b['name']} {b['version']} ({b['architecture']})" for b in about["blas"])
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return (
+        f"{about['cpu']['model']}, {about['cpu']['cores']} cores, {about['memory_gib']} GiB, a shared virtual machine; "
+        f"{blas}; {versions}, torch {about['torch']}. Measured {about['date']}, load before the run {about['load_before']:.2f}."
+    )
+
+
+def sections(found: dict[str, Any]) -> dict[str, str]:
+    """Return the measured parts of docs/benchmarks.md by name."""
+    return {
+        "machine": machine_lines(found["machine"]),
+        "kernel": kernel_table(found["kernel"]),
+        "kernel-haswell": kernel_table(found["kernel_haswell"]),
+        "overhead": overhead_table(found["pools"]["overhead"]),
+        "scaling": scaling_line(found["pools"]["scaling"]),
+        "import": f"`import dbp` adds {found['import_seconds'] * 1e3:.0f} ms to starting Python.",
+    }
+
+
+def write_into(page: Path, parts: dict[str, str]) -> None:
+    """Replace what stands between the marks of each part; ValueError where a part has no marks."""
+    text = page.read_text()
+    for name, part in parts.items():
+        begin, end = MARK.format(name), MARK.format(f"end of {name}")
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"{page}: no marks {begin} ... {end}")
+        text = pattern.sub(lambda match, part=part, begin=begin, end=end: f"{begin}\n{part}\n{end}", text)
+    page.write_text(text)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description="Measure dbp beside its peers.")
+    arguments.add_argument("--quick", action="store_true", help="tiny tables: to see that it works")
+    arguments.add_argument("--out", type=Path, default=HERE / "out", help="folder for latest.json")
+    arguments.add_argument("--only", choices=["kernel", "pools"], help="the rest as in latest.json")
+    arguments.add_argument("--markdown", type=Path, help="write the tables into this page")
+    given = arguments.parse_args()
+    extra = ["--quick"] if given.quick else []
+    place = given.out / "latest.json"
+    found: dict[str, Any] = json.loads(place.read_text()) if given.only else {}
+    if given.only != "pools":
+        found |= {"quick": given.quick, "machine": machine(), "import_seconds": import_seconds(3 if given.quick else 9)}
+        found["kernel"] = child("kernel.py", *extra)
+        found["machine"]["torch"] = found["kernel"]["torch"]
+        found["kernel_haswell"] = child("kernel.py", *extra, OPENBLAS_CORETYPE="Haswell")
+    if given.only != "kernel":
+        found["pools"] = child("pools.py", *extra)
+    given.out.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(found, indent=1) + "\n")
+    parts = sections(found)
+    for name, part in parts.items():
+        print(f"\n== {name}\n{part}")
+    if given.markdown:
+        write_into(given.markdown, parts)
+    print(f"\nwritten: {place}")
+
+
+if __name__ == "__main__":
+    main()
