@@ -12,8 +12,10 @@ from dbp.network.threads import set_one_blas_thread
 from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
 from dbp.sums.shard_worker import ShardWorker
 from dbp.workers.doorbell import Bell
+from dbp.workers.packing import pack, unpack
 
 Message = tuple[Call, NDArray[np.floating] | None]
+Answer = CallAnswered | CallRaised
 
 
 class GradientWorker:
@@ -33,24 +35,25 @@ class GradientWorker:
         """Take another workload."""
         self._worker.configure(workload)
 
-    def compute(self, message: Message | None) -> CallAnswered | CallRaised | None:
-        """Answer a call, at the parameters (P,) that come with it. A parameter array lies in shared memory, read-only.
-
-        None is answered with None: a channel is tried out with it.
-        """
+    def compute_packed(self, message: Message | bytes | None) -> Answer | bytes | None:
+        """Answer a message that came through a compiled graph. None is answered with None: a channel is tried out with it."""
         if message is None:
             return None
-        call, parameters = message
+        call, parameters = unpack(message)
+        try:
+            answer = self._answer(call, parameters)
+            return pack(answer, answer.vectors if isinstance(answer, CallAnswered) else ())
+        finally:
+            self._bell.ring(self._number, call.number)
+
+    def compute(self, call: Call, parameters: NDArray[np.floating] | None) -> Answer:
+        """Answer a plain call, at parameters (P,) that Ray has fetched from its object store."""
         try:
             return self._answer(call, parameters)
         finally:
             self._bell.ring(self._number, call.number)
 
-    def compute_at(self, call: Call, parameters: NDArray[np.floating] | None) -> CallAnswered | CallRaised | None:
-        """Answer a call whose parameters Ray has fetched from its object store (a plain call)."""
-        return self.compute((call, parameters))
-
-    def _answer(self, call: Call, parameters: NDArray[np.floating] | None) -> CallAnswered | CallRaised:
+    def _answer(self, call: Call, parameters: NDArray[np.floating] | None) -> Answer:
         try:
             return CallAnswered(self._number, call.number, self._worker.compute(call, parameters))
         except DbpError as error:

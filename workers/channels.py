@@ -9,7 +9,7 @@ same, slower.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
 import ray
@@ -19,6 +19,7 @@ from ray.dag import InputNode
 from ray.experimental.compiled_dag_ref import CompiledDAGRef
 
 from dbp.sums.messages import Call, CallAnswered, CallRaised
+from dbp.workers.packing import pack, unpack
 
 Vector = NDArray[np.floating]
 Answer = CallAnswered | CallRaised
@@ -65,7 +66,7 @@ class CompiledChannel:
 
     def __init__(self, actor: ActorHandle, vector_bytes: int) -> None:
         with InputNode() as message:
-            graph = actor.compute.bind(message)
+            graph = actor.compute_packed.bind(message)
         # One call under way at most, so one buffer each way; large enough, so that it is never made anew.
         self._graph = graph.experimental_compile(
             _buffer_size_bytes=vector_bytes + MESSAGE_BYTES, _max_inflight_executions=1, _submit_timeout=60
@@ -78,7 +79,7 @@ class CompiledChannel:
     def send(self, call: Call, parameters: Published) -> None:
         """See `Channel`."""
         self._wait_for_trial()
-        self._answer = self._graph.execute((call, parameters.vector))
+        self._answer = self._graph.execute(pack((call, parameters.vector), (parameters.vector,)))
 
     def _wait_for_trial(self) -> None:
         if self._trial is None:
@@ -93,8 +94,8 @@ class CompiledChannel:
 
     def receive(self, timeout_s: float) -> Answer:
         """See `Channel`. The arrays of the answer lie in the channel's shared memory: they are gone with the next call."""
-        answer: Answer = ray.get(self._answer, timeout=timeout_s)
-        return answer
+        packed: bytes | Answer = ray.get(self._answer, timeout=timeout_s)
+        return cast(Answer, unpack(packed))
 
     def settled(self) -> bool:
         """See `Channel`. True when the graph's loop in the worker has ended, that is, when the worker died."""
@@ -113,7 +114,7 @@ class PlainChannel:
 
     def send(self, call: Call, parameters: Published) -> None:
         """See `Channel`."""
-        self._answer = self._actor.compute_at.remote(call, parameters.stored)
+        self._answer = self._actor.compute.remote(call, parameters.stored)
 
     def receive(self, timeout_s: float) -> Answer:
         """See `Channel`."""

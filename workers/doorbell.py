@@ -16,6 +16,7 @@ import select
 import socket
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 
 _RING = struct.Struct("<16sqq")  # secret, worker, call
 
@@ -28,10 +29,14 @@ class Bell:
     port: int
     secret: bytes
 
+    @cached_property
+    def _link(self) -> socket.socket:
+        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
     def ring(self, worker: int, call: int) -> None:
         """Tell the driver that the answer to a call is on its way; failing to is no error."""
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
-            link.sendto(_RING.pack(self.secret, worker, call), (self.host, self.port))
+        with contextlib.suppress(OSError):
+            self._link.sendto(_RING.pack(self.secret, worker, call), (self.host, self.port))
 
 
 @dataclass(frozen=True)

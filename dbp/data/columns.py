@@ -15,6 +15,7 @@ from dbp.data.table import ROW_NUMBERS
 
 Label = str | int | bool
 EXACT_WHOLE = 2**53  # float64 holds every whole number up to here
+MOST_WHOLE = 2**63 - 1  # of labels: numpy's int64
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,22 @@ def labels(
     if pa.types.is_floating(plain.type):
         whole = pc.and_(pc.is_finite(plain), pc.equal(pc.floor(plain), plain))
         bad = pc.or_(bad, pc.invert(pc.fill_null(whole, False)))
+    if plain.type == pa.uint64():
+        bad = pc.or_(bad, pc.fill_null(pc.greater(plain, pa.scalar(MOST_WHOLE, pa.uint64())), True))
+    if pa.types.is_string(plain.type) or pa.types.is_large_string(plain.type):
+        bad = pc.or_(bad, pc.fill_null(pc.ends_with(plain, "\0"), True))  # numpy's text drops it
     places = np.flatnonzero(np.asarray(bad.to_numpy(zero_copy_only=False)))
     if not len(places):
         return counts, None
+    counts = Counter({value: n for value, n in counts.items() if _is_plain(value)})
     cell = plain[int(places[0])].as_py()
-    text = "missing" if cell is None else str(cell)
+    text = "missing" if cell is None else str(cell) if not isinstance(cell, str) else repr(cell)
     expected = "a class label: text, a whole number or true/false (for numbers, `task: regression`)"
     return counts, BadCells(len(places), int(row_numbers[places[0]]) + 1, text, expected)
+
+
+def _is_plain(value: Label) -> bool:
+    return not value.endswith("\0") if isinstance(value, str) else value <= MOST_WHOLE
 
 
 def plain_labels(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -139,6 +139,7 @@ class Encoding:
         else:
             right &= len(lists["targets"]) == 1 and len(set(lists["classes"])) == len(lists["classes"]) > 1
             right &= len({type(x) for x in lists["classes"]}) == 1
+        right = right and all(abs(x) < 2**63 for x in lists["classes"] if isinstance(x, int))
         right = right and all(math.isfinite(x) for name in _NUMBERS for x in lists[name])
         right = right and all(x > 0 for name in ("scale", "target_scale") for x in lists[name])
         if not right:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dbp.data.encoding import Encoding
-from dbp.errors import ModelFileError
+from dbp.errors import DataError, ModelFileError
 from dbp.models.metrics import Evaluation, ModelMetrics
 from dbp.network.activations import ActivationName
 from dbp.network.backprop import predicted_classes
@@ -146,7 +146,7 @@ def load_model(path: str | Path) -> Model:
         loss_function(loss)
         _check_fit(network, encoding)
         about = dict(metadata.get("about") or {})
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"{path}: its description of the network cannot be used ({error})") from error
     parameters = arrays["parameters"]
     if parameters.shape != (network.parameter_count,) or parameters.dtype not in (np.float32, np.float64):
@@ -181,9 +181,12 @@ def _columns(rows: object) -> Any:
 
     if isinstance(rows, pa.Table | pa.RecordBatch | np.ndarray):
         return rows
-    if hasattr(rows, "__arrow_c_stream__") or isinstance(rows, dict):
-        return pa.table(rows)
-    return np.asarray(rows)
+    try:
+        if hasattr(rows, "__arrow_c_stream__") or isinstance(rows, dict):
+            return pa.table(rows)
+        return np.asarray(rows)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(f"rows: {error}; expected a table, a dict of columns, or an array (rows, features)") from error
 
 
 def _batches(rows: object, columns: tuple[str, ...]) -> Iterator[_Batch]:

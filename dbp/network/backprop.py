@@ -139,7 +139,7 @@ class Kernel:
 
     def _blocks(self, rows: int) -> list[tuple[int, int]]:
         # Equal blocks rather than full ones and a rest, as near to the best length as they come: at most 3/2 of it.
-        count = max(1, (2 * rows + self._block_rows) // (2 * self._block_rows))
+        count = max(min(rows, 1), (2 * rows + self._block_rows) // (2 * self._block_rows))
         return [(rows * k // count, rows * (k + 1) // count) for k in range(count)]
 
     def _forward(self, block: Array, layers: tuple[LayerParameters, ...]) -> Array:

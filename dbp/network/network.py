@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,7 +45,7 @@ class Network:
     activations: tuple[ActivationName, ...]
 
     def __init__(self, sizes: Sequence[int], activations: Sequence[ActivationName]) -> None:
-        if len(sizes) < 2 or any(int(size) != size or size < 1 for size in sizes):
+        if len(sizes) < 2 or any(not 1 <= size < math.inf or int(size) != size for size in sizes):
             raise ValueError(f"sizes: {tuple(sizes)}; expected at least two whole numbers of 1 or more")
         if len(activations) != len(sizes) - 1:
             raise ValueError(

@@ -7,8 +7,9 @@ a machine better than one worker with W threads. numpy and scipy carry a BLAS ea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from threading import Lock
 
 from threadpoolctl import ThreadpoolController
 
@@ -20,10 +21,34 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+class _Limit:
+    """The limit, and how many threads of Python want it: the first lays it down, the last takes it away."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users = 0
+        self._undo = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._undo.enter_context(_controller().limit(limits=1, user_api="blas"))
+            self._users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._undo.close()
+
+
+_LIMIT = _Limit()
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Limit every BLAS of this process to one thread inside the block."""
-    with _controller().limit(limits=1, user_api="blas"):
+    """Limit every BLAS of this process to one thread inside the block; may be nested, and used by several threads at once."""
+    with _LIMIT:
         yield
 
 

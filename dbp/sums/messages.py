@@ -13,7 +13,7 @@ from dbp.errors import DbpError
 from dbp.network.losses import LossName
 from dbp.network.network import Network, Precision
 from dbp.sums.batches import Batch
-from dbp.sums.partial_sum import Summand
+from dbp.sums.partial_sum import PartialSum, Summand
 from dbp.sums.shards import Shards
 from dbp.sums.tree import Node, ReductionTree, full_tree
 
@@ -118,6 +118,11 @@ class CallAnswered:
     worker: int
     number: int
     partials: Partials
+
+    @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """The gradients (P,) in it."""
+        return tuple(part.gradient for _, part in self.partials if isinstance(part, PartialSum))
 
 
 @dataclass(frozen=True)

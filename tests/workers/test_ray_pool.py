@@ -14,6 +14,7 @@ from dbp.errors import WorkersLostError
 from dbp.sums.batches import BatchSampler
 from dbp.sums.messages import CallAnswered, SumTask
 from dbp.sums.pool import TransportPool, serial_pool
+from dbp.workers.packing import PACKED_BYTES
 from dbp.workers.ray_pool import RayTransport, ray_pool
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -109,9 +110,9 @@ def test_rows_that_kill_every_worker_end_the_job_and_are_named():
         pool.close()
 
 
-def test_gradients_are_not_copied_on_their_way():
+def test_large_gradients_are_not_copied_on_their_way():
     """What arrives from a worker is a view into shared memory: read-only, and owning no data."""
-    load, seen = workload(), []
+    load, seen = workload(sizes=(6, PACKED_BYTES // 32, 3)), []
 
     class Watching(RayTransport):
         def next_event(self):
