@@ -35,7 +35,7 @@ class Origin:
         try:
             names = (str(facts["job_fingerprint"]), str(facts["data_fingerprint"]), str(facts["kernel_fingerprint"]))
             return cls(*names, Encoding.from_json(facts["encoding"]))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"checkpoint of step {checkpoint.step}: not of a training job ({error})") from error
 
     def check(self, folder: Path, job: str, data: str, kernel: str, observer: Observer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -140,7 +140,8 @@ class Encoding:
             right &= len(lists["targets"]) == 1 and len(set(lists["classes"])) == len(lists["classes"]) > 1
             right &= len({type(x) for x in lists["classes"]}) == 1
         right = right and all(abs(x) < 2**63 for x in lists["classes"] if isinstance(x, int))
-        right = right and all(math.isfinite(x) for name in _NUMBERS for x in lists[name])
+        # Compared, not converted: a whole number of 400 digits has no float.
+        right = right and all(abs(x) <= sys.float_info.max for name in _NUMBERS for x in lists[name])
         right = right and all(x > 0 for name in ("scale", "target_scale") for x in lists[name])
         if not right:
             raise ValueError("an encoding of columns that does not fit together")

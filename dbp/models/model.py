@@ -146,7 +146,7 @@ def load_model(path: str | Path) -> Model:
         loss_function(loss)
         _check_fit(network, encoding)
         about = dict(metadata.get("about") or {})
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: its description of the network cannot be used ({error})") from error
     parameters = arrays["parameters"]
     if parameters.shape != (network.parameter_count,) or parameters.dtype not in (np.float32, np.float64):

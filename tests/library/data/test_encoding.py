@@ -252,3 +252,20 @@ def test_arrays_in_place_of_tables() -> None:
     array[3, 1] = math.nan
     with pytest.raises(DataError, match=r"column 'a', row 4 .*: nan; expected a finite number"):
         encoding.encode_features(array, F4)
+
+
+@pytest.mark.parametrize("value", [10**400, math.inf, math.nan])
+def test_json_with_a_number_that_is_no_float_is_refused(value: float) -> None:
+    """Also a whole number of 400 digits: ValueError, as for any other encoding that cannot be."""
+    fields = _fit(_table(), ["a", "b"], ["y"]).to_json()
+    fields["mean"] = [value, 0.0]
+    with pytest.raises(ValueError, match="does not fit together"):
+        Encoding.from_json(fields)
+
+
+def test_json_with_a_label_beyond_int64_is_refused() -> None:
+    """numpy would turn it, and all the others, into floats."""
+    fields = _fit(_table(), ["a"], ["label"], "classification").to_json()
+    fields["classes"] = [1, 2**63]
+    with pytest.raises(ValueError, match="does not fit together"):
+        Encoding.from_json(fields)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dbp.data import columns
 from dbp.data.statistics import ColumnSummary, summarize
 
 
@@ -169,3 +170,15 @@ def test_number_columns_of_any_type(kind: str) -> None:
     summary = _summary(column)
     assert summary.mean[0] == pytest.approx(2 / 3, rel=1e-15)
     assert summary.m2[0] == pytest.approx(2 / 3, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [(pa.array([1, 2**63 + 5, 1], pa.uint64()), str(2**63 + 5)), (pa.array(["a", "a\0", "a"]), "'a\\x00'")],
+)
+def test_labels_that_numpy_would_change_are_refused(labels: pa.Array, text: str) -> None:
+    """Whole numbers beyond int64, and text that ends in NUL: the row and the cell, and neither is counted as a class."""
+    counts, cells = columns.labels(labels, np.arange(3))
+    assert cells is not None
+    assert (cells.count, cells.row, cells.text) == (1, 2, text)
+    assert sum(counts.values()) == 2

@@ -477,3 +477,14 @@ def test_logits_of_any_size_are_measured() -> None:
         table = pa.table({"x": [1e4 * flip, -1e4 * flip], "kind": [False, False]})
         with np.errstate(all="raise", over="ignore", under="ignore"):
             assert model.evaluate(table) == {"rows": 2, "accuracy": 0.5, "log_loss": 5e3, "rms": math.sqrt(0.5)}
+
+
+@pytest.mark.parametrize(
+    "rows", [{"a": [1.0, 2.0], "b": [1.0]}, {"a": [1.0, "x"]}, {"a": 5.0}, [[1.0], [2.0, 3.0]]], ids=str
+)
+def test_rows_that_are_no_table_are_refused(rows: object) -> None:
+    """In dbp's own words, whichever library stumbled over them."""
+    from dbp.models.model import _columns
+
+    with pytest.raises(DataError, match="expected a table, a dict of columns, or an array"):
+        _columns(rows)

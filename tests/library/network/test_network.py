@@ -176,3 +176,10 @@ def test_inputs_that_do_not_fit(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError) as refusal:
         _plain((3, 2)).forward(np.zeros(8), np.zeros(shape))
     assert str(refusal.value) == f"inputs: shape {shape}; expected (rows, 3)"
+
+
+@pytest.mark.parametrize("size", [math.inf, math.nan])
+def test_a_size_that_is_no_number_is_refused(size: float) -> None:
+    """ValueError like any other size that cannot be."""
+    with pytest.raises(ValueError, match="whole numbers of 1 or more"):
+        Network((size, 1), ["tanh"])  # type: ignore[arg-type]

@@ -74,3 +74,14 @@ def test_for_good_in_a_process_of_its_own(first: str) -> None:
     before, inside, after = ast.literal_eval(done.stdout)
     assert set(before) == {2}
     assert inside == after == [1] * len(before)
+
+
+def test_limits_that_overlap_without_nesting_keep_each_other() -> None:
+    """As with two threads of Python: the first to end does not end the other's, and the last restores what was."""
+    before, one, other = _threads(), one_blas_thread(), one_blas_thread()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert set(_threads()) == {1}
+    other.__exit__(None, None, None)
+    assert _threads() == before
