@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike, NDArray
 from dbp.network.backprop import Kernel
 from dbp.network.losses import LossName
 from dbp.network.network import Network, as_matrix
-from dbp.network.threads import one_blas_thread
 from dbp.sums.partial_sum import PartialSum
 
 
@@ -24,8 +23,9 @@ def gradient_sum(
     """
     theta, matrix, known = _checked(network, theta, inputs, targets, loss)
     gradient = np.empty_like(theta)
-    with one_blas_thread():
-        sums = Kernel(network, loss, theta.dtype).gradient_sum(theta, matrix, known, gradient)
+    kernel = Kernel(network, loss, theta.dtype)
+    kernel.move_to(theta)
+    sums = kernel.gradient_sum(matrix, known, gradient)
     return PartialSum(
         loss=sums.loss,
         gradient=gradient,
@@ -44,8 +44,7 @@ def error_signals(
     there (S5). Arguments and errors are those of `gradient_sum`.
     """
     theta, matrix, known = _checked(network, theta, inputs, targets, loss)
-    with one_blas_thread():
-        return Kernel(network, loss, theta.dtype).error_signals(theta, matrix, known)
+    return Kernel(network, loss, theta.dtype).error_signals(theta, matrix, known)
 
 
 def _checked(

@@ -83,12 +83,12 @@ class ShardWorker:
         self._buffers.collect()
         if task.kind == "load":
             return self._sums(call, lambda shard: self._row_count(task.part, shard))
-        theta = np.asarray(parameters)
+        self._kernel.move_to(np.asarray(parameters))
         if task.kind == "gradient":
-            partials = self._sums(call, lambda shard: self._gradient(task, shard, theta))
+            partials = self._sums(call, lambda shard: self._gradient(task, shard))
             self._buffers.lend(partials)
             return partials
-        return self._sums(call, lambda shard: self._loss(task.part, shard, theta))
+        return self._sums(call, lambda shard: self._loss(task.part, shard))
 
     def _sums(self, call: Call, leaf: Leaf) -> Partials:
         tree = call.task.tree(self._workload.shards[call.task.part])
@@ -103,15 +103,15 @@ class ShardWorker:
         rows = len(self._shard(part, shard).inputs)
         return PartialSum(0.0, NO_GRADIENT, weight=float(rows), rows=rows)
 
-    def _gradient(self, task: SumTask, shard: int, theta: Vector) -> Summand:
+    def _gradient(self, task: SumTask, shard: int) -> Summand:
         inputs, targets = self._rows(task, shard)
         gradient = self._buffers.take()
-        sums = self._kernel.gradient_sum(theta, inputs, targets, gradient)
+        sums = self._kernel.gradient_sum(inputs, targets, gradient)
         return PartialSum(sums.loss, gradient, float(len(inputs)), sums.squared_error, len(inputs))
 
-    def _loss(self, part: Part, shard: int, theta: Vector) -> Summand:
+    def _loss(self, part: Part, shard: int) -> Summand:
         loaded = self._shard(part, shard)
-        sums, correct = self._kernel.loss_sum(theta, loaded.inputs, loaded.targets)
+        sums, correct = self._kernel.loss_sum(loaded.inputs, loaded.targets)
         rows = len(loaded.inputs)
         return PartialSum(sums.loss, NO_GRADIENT, float(rows), sums.squared_error, rows, correct)
 

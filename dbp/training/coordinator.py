@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from dbp.errors import NonFiniteLossError
 from dbp.network.network import Network
-from dbp.network.threads import one_blas_thread
 from dbp.optimizers.protocol import Optimizer, State, StepResult
 from dbp.sums.batches import BatchSampler
 from dbp.training.objective import Evaluated, LossReport, Objective
 from dbp.training.observers import Observer, StepMetrics
 from dbp.training.stopping import Ending, StoppingRule
+from dbp.vectors import norm
 
 Vector = NDArray[np.floating]
 
@@ -82,7 +82,7 @@ class Coordinator:
         """
         saved, good = -1, progress
         # Numbers that overflow are looked for after each step, and end the run with a sentence.
-        with one_blas_thread(), np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
             while (ending := self._ending(progress.step)) is None:
                 try:
                     following = self._step(progress)
@@ -115,7 +115,7 @@ class Coordinator:
             seconds=0.0,
             rows=first.rows,
             workers=self.objective.pool.workers,
-            gradient_norm=float(np.linalg.norm(result.evaluation.gradient)),
+            gradient_norm=norm(result.evaluation.gradient),
         )
         metrics = self._with_validation(metrics, following)
         self.observer.step(replace(metrics, seconds=time.perf_counter() - began))
