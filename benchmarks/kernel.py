@@ -55,7 +55,7 @@ def measure(shape: Shape, precision: str, rounds: int) -> dict[str, object]:
     network, dtype = shape.network, np.dtype(precision)
     shards = cut_into_shards(shape.rows, shape.sizes)
     source = MadeUpRows(shape.sizes[0], shape.sizes[-1])
-    inputs, targets = source.encode("train", 0, shape.rows, None, dtype)
+    inputs, targets, _ = source.encode("train", 0, shape.rows, None, dtype)
     theta = network.initial_parameters(0, precision)
     gradient = np.empty_like(theta)
     kernel = Kernel(network, "squared_error", dtype)

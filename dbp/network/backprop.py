@@ -51,7 +51,7 @@ def check_trainable(network: Network, loss: LossName) -> None:
 class Kernel:
     """Sums over rows for one network, loss and dtype: many calls at one point, by one thread at a time.
 
-    `block` (rows) and `instructions` are for measuring and testing; each other block length gives other last bits.
+    `huber_delta` is where the Huber loss turns from a square into a line. `block` (rows) and `instructions` are for measuring and testing; each other block length gives other last bits.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Kernel:
         loss: LossName,
         dtype: np.dtype[np.floating],
         *,
+        huber_delta: float = 1.0,
         block: int | None = None,
         instructions: str | None = None,
     ) -> None:
@@ -68,7 +69,11 @@ class Kernel:
         self.dtype = np.dtype(dtype)
         codes = [activation_code(name) for name in network.activations]
         self._compiled = CompiledNetwork(
-            network.sizes, codes, loss_code(loss), self.dtype, trains=True, block=block, instructions=instructions
+            *(network.sizes, codes, loss_code(loss), self.dtype),
+            trains=True,
+            huber_delta=huber_delta,
+            block=block,
+            instructions=instructions,
         )
 
     @property
@@ -83,17 +88,18 @@ class Kernel:
             raise ValueError(f"parameters: {theta.dtype}; expected {self.dtype}")
         self._compiled.pack(theta)
 
-    def gradient_sum(self, inputs: Array, targets: Targets, gradient: Array) -> ErrorSums:
+    def gradient_sum(self, inputs: Array, targets: Targets, gradient: Array, weights: Array | None = None) -> ErrorSums:
         """Overwrite `gradient` (P,) with dE/dtheta summed over the rows; return the sums of the errors.
 
-        inputs (rows >= 1, N_0) C-contiguous; targets (rows, N_L) of the kernel's dtype, or class indices (rows,) int32.
+        inputs (rows >= 1, N_0) C-contiguous; targets (rows, N_L) of the kernel's dtype, or class indices (rows,) int32; weights
+        (rows,) multiply each row's error, None: by 1.
         """
-        sums = self._compiled.sums(inputs, targets, gradient=gradient)
+        sums = self._compiled.sums(inputs, targets, weights, gradient)
         return ErrorSums(sums.loss, sums.squared_error)
 
-    def loss_sum(self, inputs: Array, targets: Targets) -> tuple[ErrorSums, int]:
+    def loss_sum(self, inputs: Array, targets: Targets, weights: Array | None = None) -> tuple[ErrorSums, int]:
         """Return the sums of the errors, and how many rows are classified right (0 where targets are no classes)."""
-        sums = self._compiled.sums(inputs, targets)
+        sums = self._compiled.sums(inputs, targets, weights)
         return ErrorSums(sums.loss, sums.squared_error), sums.correct
 
     def error_signals(self, theta: Array, inputs: Array, targets: Targets) -> list[Array]:

@@ -21,7 +21,6 @@ Classes = NDArray[np.int32]
 
 BLOCK_ROWS, LONG_BLOCK_ROWS = 128, 256
 MANY_PARAMETERS = 100_000
-HUBER_LIMIT = 1.0
 
 
 class Sums(NamedTuple):
@@ -65,6 +64,7 @@ class CompiledNetwork:
         dtype: np.dtype[np.floating],
         *,
         trains: bool,
+        huber_delta: float = 1.0,
         block: int | None = None,
         instructions: str | None = None,
     ) -> None:
@@ -78,7 +78,7 @@ class CompiledNetwork:
         self._layers = (compiled.Layer * (len(sizes) - 1))()
         for depth, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             self._fill(self._layers[depth], fan_in, fan_out, activations[depth], back=trains and depth > 0)
-        self._network = self._structure(loss)
+        self._network = self._structure(loss, huber_delta)
 
     def pack(self, theta: Array) -> None:
         """Take the parameters (P,) for the calls that follow."""
@@ -113,9 +113,11 @@ class CompiledNetwork:
         )
         return Sums(found.loss, found.squared_error, found.correct)
 
-    def loss(self, outputs: Array, targets: Array | Classes, delta: Array | None = None) -> Sums:
+    def loss(
+        self, outputs: Array, targets: Array | Classes, weights: Array | None = None, delta: Array | None = None
+    ) -> Sums:
         """Return the sums of the errors of outputs (rows, N_L), as `sums` would; write dE/dy (rows, N_L) into `delta`."""
-        known, found = _known(targets, None), compiled.Result()
+        known, found = _known(targets, weights), compiled.Result()
         self._call.loss(
             *(ctypes.byref(self._network), len(outputs), address(outputs), ctypes.byref(known)),
             *(address(delta), ctypes.byref(found)),
@@ -145,11 +147,11 @@ class CompiledNetwork:
         self._memory.append(memory)
         return memory.ctypes.data
 
-    def _structure(self, loss: int) -> ctypes.Structure:
+    def _structure(self, loss: int, huber_delta: float) -> ctypes.Structure:
         rows, last = self.block_rows, self._sizes[-1]
         double = np.dtype(np.float64)
         structure = compiled.network_structure(self._dtype)(
-            layers=len(self._layers), loss=loss, block_rows=rows, layer=self._layers, limit=HUBER_LIMIT
+            layers=len(self._layers), loss=loss, block_rows=rows, layer=self._layers, limit=huber_delta
         )
         if self._trains:
             structure.strip = self._zeros(rows * compiled.FEATURES)

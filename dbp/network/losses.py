@@ -3,6 +3,10 @@
     squared_error    E = 1/2 sum_i sum_n (y - t)^2 (E1)                            delta = y - t (S1)
     cross_entropy    E = -sum_i sum_n t log p, p = softmax(r) (Bridle 1990),       delta = p - t, with respect to r
                      or the logistic function for one output
+    huber            E = sum 1/2 e^2 where |e| <= d, else d (|e| - d/2), e = y - t (Huber 1964); delta = e clipped to [-d, d]
+    absolute_error   E = sum |y - t|                                               delta = the sign of y - t, 0 at 0
+
+Each row may have a weight, which multiplies its error and so its signal.
 
 Cross-entropy takes *net inputs*: its softmax (or logistic function) is part of the loss, because together they are exact and never
 overflow. The targets of a row are then non-negative and sum to 1 (one output: lie in [0, 1]).
@@ -19,7 +23,7 @@ from dbp.network.activations import activation_code
 from dbp.network.compiled_network import CompiledNetwork, Sums
 
 Block = NDArray[np.floating]
-LossName = Literal["squared_error", "cross_entropy"]
+LossName = Literal["squared_error", "cross_entropy", "huber", "absolute_error"]
 LOSS_NAMES: tuple[LossName, ...] = get_args(LossName)
 
 
@@ -39,17 +43,25 @@ def loss_code(name: LossName) -> int:
 
 
 def error_signal(
-    loss: LossName, outputs: Block, targets: Block | NDArray[np.int32], *, delta: Block | None = None
+    loss: LossName,
+    outputs: Block,
+    targets: Block | NDArray[np.int32],
+    *,
+    weights: Block | None = None,
+    huber_delta: float = 1.0,
+    delta: Block | None = None,
 ) -> Sums:
     """Return the sums of the errors of outputs (rows, N), and how many rows are classified right; write dE/dy into `delta`.
 
-    targets (rows, N) of the outputs' dtype, or class indices (rows,) int32; delta (rows, N) or None; all contiguous.
+    targets (rows, N) of the outputs' dtype, or class indices (rows,) int32; weights (rows,) or None; delta (rows, N) or None;
+    all contiguous. `huber_delta` is d.
     """
     width = outputs.shape[1]
+    identity = (activation_code("identity"),)
     network = CompiledNetwork(
-        (width, width), (activation_code("identity"),), loss_code(loss), outputs.dtype, trains=True
+        (width, width), identity, loss_code(loss), outputs.dtype, trains=True, huber_delta=huber_delta
     )
-    return network.loss(outputs, targets, delta)
+    return network.loss(outputs, targets, weights, delta)
 
 
 def probabilities(outputs: Block) -> NDArray[np.float64]:
