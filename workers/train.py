@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dbp.data.dataset import Dataset
 from dbp.data.encoding import Encoding
 from dbp.errors import DbpError, JobDirectoryError
@@ -28,10 +31,11 @@ from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import WorkerPool
 from dbp.training.coordinator import Coordinator, Outcome, Progress, Schedule
-from dbp.training.objective import Objective
+from dbp.training.memory import Remember
+from dbp.training.objective import LossReport, Objective
 from dbp.training.observers import Observer, Observers, Plan, StepMetrics, Summary
 from dbp.training.recorder import Recorder
-from dbp.training.stopping import MaxSteps, Requested, StopRequest
+from dbp.training.stopping import StopRequest
 from dbp.workers.job_checkpoints import JobCheckpoints, Origin
 from dbp.workers.pools import open_pool
 from dbp.workers.preparation import (
@@ -43,6 +47,7 @@ from dbp.workers.preparation import (
     open_dataset,
     raw_workload,
 )
+from dbp.workers.stopping_rules import stopping_rules
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ def resume(
 ) -> Result:
     """Go on with a job from its newest good checkpoint, to the same bits as if it had never stopped.
 
-    `overrides` may change what changes no bit (``training.max_steps=500``, ``workers=4``, ``checkpoint.every=10``).
+    `overrides` may change what changes no bit (``training.max_steps=500``, ``stopping.patience=9``, ``workers=4``).
+    A job that a rule ended is ended by it again, at once and with the same model, unless the rule is changed.
     Raises CheckpointError when the job, its data or its network is another than the checkpoint's.
     """
     home = JobDirectory.open(Path(directory))
@@ -109,7 +115,7 @@ def resume(
         if job.fingerprint() != original.fingerprint():
             raise JobDirectoryError(
                 f"{home.job_file}: {', '.join(overrides)} would change the result; a resumed job can change only "
-                "training.max_steps, workers and checkpoint. Start a new job with `dbp run` for anything else"
+                "training.max_steps, stopping, workers and checkpoint. Start a new job with `dbp run` for anything else"
             )
         store = CheckpointStore(home.checkpoints, job.checkpoint.keep)
         newest = store.newest(lambda path, reason: observer.warning(f"{path}: {reason}; using the one before it"))
@@ -176,9 +182,10 @@ class _Run:
             with _recording_failure(recorder):
                 coordinator = self._coordinator(objective, directory, origin, observer)
                 outcome = coordinator.run(progress)
-                model = self._model(prepared, outcome)
+                kept = self._kept(objective, outcome)
+                model = self._model(prepared, kept)
                 model.save(directory.model_file)
-                summary = self._summary(directory, objective, outcome, model)
+                summary = self._summary(directory, objective, outcome, kept, model)
             observer.finished(summary)
         finally:
             recorder.close()
@@ -205,9 +212,12 @@ class _Run:
             optimizer=job.optimizer.build(),
             sampler=None if training.batch == "full" else BatchSampler(shards, training.batch, training.seed),
             schedule=Schedule(training.validate_every, job.checkpoint.every, self.dataset.validation_rows > 0),
-            rules=(MaxSteps(training.max_steps), Requested(self.stop)),
+            rules=stopping_rules(job, self.stop),
             store=JobCheckpoints(CheckpointStore(directory.checkpoints, job.checkpoint.keep), origin, observer),
             observer=observer,
+            remember=Remember(
+                job.stopping.loss_change_steps + 1, job.stopping.min_improvement, best=job.stopping.keeps_best
+            ),
         )
 
     def _plan(self, prepared: Prepared, directory: JobDirectory, progress: Progress, pool: WorkerPool) -> Plan:
@@ -226,18 +236,30 @@ class _Run:
             max_steps=self.job.training.max_steps,
         )
 
-    def _model(self, prepared: Prepared, outcome: Outcome) -> Model:
-        about = {"name": self.job.name, "step": outcome.progress.step, "job_fingerprint": self.job.fingerprint()}
-        return Model(prepared.network, outcome.progress.parameters, prepared.encoding, self.job.loss, about)
-
-    def _summary(self, directory: JobDirectory, objective: Objective, outcome: Outcome, model: Model) -> Summary:
-        final = objective.report("train", outcome.progress.parameters)
+    def _kept(self, objective: Objective, outcome: Outcome) -> _Kept:
+        """Return the parameters that are the result: the last, unless the best of an earlier validation are as good and wanted."""
+        last, best = outcome.progress, outcome.progress.memory.best
         validation = None
         if self.dataset.validation_rows:
-            report = objective.report("validation", outcome.progress.parameters)
-            validation = {"loss": report.mean, "rms": report.rms}
-            if report.accuracy is not None:
-                validation["accuracy"] = report.accuracy
+            validation = objective.report("validation", last.parameters)
+            # Put this way round, a last loss that is NaN loses.
+            if self.job.stopping.keeps_best and best is not None and not validation.mean < best.loss:
+                return _Kept(best.step, best.parameters, objective.report("validation", best.parameters))
+        return _Kept(last.step, last.parameters, validation)
+
+    def _model(self, prepared: Prepared, kept: _Kept) -> Model:
+        about = {"name": self.job.name, "step": kept.step, "job_fingerprint": self.job.fingerprint()}
+        return Model(prepared.network, kept.parameters, prepared.encoding, self.job.loss, about)
+
+    def _summary(
+        self, directory: JobDirectory, objective: Objective, outcome: Outcome, kept: _Kept, model: Model
+    ) -> Summary:
+        final = objective.report("train", kept.parameters)
+        validation = None
+        if kept.validation is not None:
+            validation = {"loss": kept.validation.mean, "rms": kept.validation.rms}
+            if kept.validation.accuracy is not None:
+                validation["accuracy"] = kept.validation.accuracy
         return Summary(
             job_id=directory.id,
             directory=directory.path,
@@ -246,10 +268,21 @@ class _Run:
             loss=final.objective,
             rms=final.rms,
             reason=outcome.ending.reason,
+            rule=outcome.ending.rule,
+            model_step=kept.step,
             validation=validation,
             parameters_sha256=model.parameters_sha256,
             seconds=time.perf_counter() - self.began,
         )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The parameters that are the result of a run."""
+
+    step: int
+    parameters: NDArray[np.floating]  # (P,)
+    validation: LossReport | None
 
 
 class _History(Observer):

@@ -27,7 +27,7 @@ def default_loss(task: object) -> str:
 
 def cross_problems(values: Values) -> list[Problem]:
     """Return everything wrong between the fields of a job, given as the file has it."""
-    return [*_activations(values), *_loss(values), *_columns(values), *_outputs(values)]
+    return [*_activations(values), *_loss(values), *_columns(values), *_outputs(values), *_stopping(values)]
 
 
 def _section(values: Values, name: str) -> Values:
@@ -126,3 +126,14 @@ def _outputs(values: Values) -> Iterator[Problem]:
             f"{outputs} output{_s(outputs)} for {len(targets)} target column{_s(len(targets))}; "
             "expected one per target column with task: regression (or leave it out)",
         )
+
+
+def _stopping(values: Values) -> Iterator[Problem]:
+    stopping, data = _section(values, "stopping"), _section(values, "data")
+    patience, keep = stopping.get("patience"), stopping.get("keep")
+    if data.get("validation") is None:
+        needs = "needs validation rows to measure on; expected data.validation, a share of the rows or a table"
+        if type(patience) is int:
+            yield Problem("stopping.patience", f"{patience} {needs}")
+        if keep == "best":
+            yield Problem("stopping.keep", f"best {needs}")

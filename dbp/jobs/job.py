@@ -13,12 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from dbp.errors import JobFileError, Problem
 from dbp.jobs.cross_checks import cross_problems, default_loss
 from dbp.jobs.job_file import apply_overrides, parse_values, read_text, resolve_data_paths
 from dbp.jobs.problems import problems_of
+from dbp.jobs.section import Section
+from dbp.jobs.stopping_options import StoppingOptions
 from dbp.jobs.strict_yaml import YamlValue, to_yaml
 from dbp.network.activations import ActivationName
 from dbp.network.losses import LossName
@@ -61,11 +63,7 @@ _Activation = Annotated[
 _Batch = Annotated[Annotated[Literal["full"], Tag("<text>")] | Annotated[int, Field(ge=1), Tag("<number>")], _ByKind]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class DataOptions(_Section):
+class DataOptions(Section):
     """The tables, and which of their columns to learn from."""
 
     train: _PathText = Field(
@@ -97,7 +95,7 @@ class DataOptions(_Section):
         return (self.target,) if isinstance(self.target, str) else tuple(self.target)
 
 
-class NetworkOptions(_Section):
+class NetworkOptions(Section):
     """The network's layers after the input."""
 
     hidden: Annotated[list[_Units], Field(max_length=_MAX_LAYERS)] = Field(
@@ -126,7 +124,7 @@ class NetworkOptions(_Section):
         return (*[self.activation] * len(self.hidden), self.output_activation)
 
 
-class TrainingOptions(_Section):
+class TrainingOptions(Section):
     """How long, how precisely and from which start to train."""
 
     max_steps: int = Field(default=200, ge=1, le=1_000_000_000, description="Stop after this many steps.")
@@ -147,14 +145,14 @@ class TrainingOptions(_Section):
     )
 
 
-class CheckpointOptions(_Section):
+class CheckpointOptions(Section):
     """What to keep on disk, so that an interrupted job can go on."""
 
     every: int = Field(default=50, ge=1, description="Write a checkpoint every so many steps (and at the end).")
     keep: int = Field(default=3, ge=1, description="How many of the newest checkpoints to keep.")
 
 
-class Job(_Section):
+class Job(Section):
     """A training job. `from_file` and `from_text` report everything wrong with it at once."""
 
     name: str = Field(
@@ -173,6 +171,10 @@ class Job(_Section):
     optimizer: OptimizerOptions = Field(description="The training method. Its other keys depend on its name.")
     training: TrainingOptions = Field(
         default=TrainingOptions(), description="How long, how precisely and from which start to train."
+    )
+    stopping: StoppingOptions = Field(
+        default=StoppingOptions(),
+        description="When to stop before training.max_steps, and which parameters to keep. Changes no bit of a step.",
     )
     workers: int = Field(
         default=2, ge=0, le=1024, description="Worker processes; 0 computes in the calling process. Changes no bit."
@@ -249,10 +251,11 @@ class Job(_Section):
 
         Two jobs with one fingerprint train to the same bits on the same data. Left out are: name, workers, storage and
         checkpoint, which change no bit; the paths of tables, since the data has a fingerprint of its own; and
-        training.max_steps, so that a finished run may be continued with more steps. Spelling does not count either: one
+        training.max_steps and stopping, which change no bit of a step, so that a finished run may be continued with more
+        steps or other rules. Spelling does not count either: one
         activation for all layers equals a list that repeats it.
         """
-        values = self.model_dump(exclude={"name", "workers", "storage", "checkpoint"})
+        values = self.model_dump(exclude={"name", "workers", "storage", "checkpoint", "stopping"})
         del values["data"]["train"], values["training"]["max_steps"], values["network"]["output_activation"]
         if isinstance(self.data.validation, str):
             values["data"]["validation"] = None

@@ -149,6 +149,18 @@ ONE_MISTAKE: list[tuple[str, Any, str]] = [
     ("training.reduction", "average", 'training.reduction: "average" is not known; expected one of: mean, sum'),
     ("checkpoint", 5, "checkpoint: 5 is not a section of keys; expected a section with the keys every, keep"),
     ("checkpoint.keep", 0, "checkpoint.keep: 0 is not allowed; expected a whole number of at least 1"),
+    ("stopping.patience", 0, "stopping.patience: 0 is not allowed; expected a whole number of at least 1, or null"),
+    ("stopping.patience", 3, "stopping.patience: 3 needs validation rows to measure on; expected data.validation, a share"),
+    ("stopping.keep", "best", "stopping.keep: best needs validation rows to measure on; expected data.validation"),
+    ("stopping.keep", "first", 'stopping.keep: "first" is not known; expected one of: best, last, or null'),
+    ("stopping.gradient_tolerance", 0, "stopping.gradient_tolerance: 0 is not allowed; expected a number greater than 0, or null"),
+    ("stopping.loss_change", 1, "stopping.loss_change: 1 is not allowed; expected a number greater than 0 and less than 1"),
+    ("stopping.loss_change_steps", 0, "stopping.loss_change_steps: 0 is not allowed; expected a whole number from 1 to 100,000"),
+    ("stopping.max_seconds", -5, "stopping.max_seconds: -5 is not allowed; expected a number greater than 0, or null"),
+    ("stopping.max_seconds", "1h", 'stopping.max_seconds: "1h" is not a number greater than 0, or null'),
+    ("stopping.target_loss", float("-inf"), "stopping.target_loss: -.inf is not allowed; expected a number, or null, and finite"),
+    ("stopping.min_improvement", -1, "stopping.min_improvement: -1 is not allowed; expected a number of at least 0"),
+    ("patience", 5, 'patience: unknown key; did you mean "stopping.patience"?'),
     ("task", "classify", 'task: "classify" is not known; expected one of: classification, regression; did you mean '
      '"classification"?'),
     ("loss", "cross_entropy", "loss: cross_entropy compares class probabilities; expected squared_error with task: regression"),
@@ -185,7 +197,8 @@ def test_all_problems_are_told_at_once() -> None:
         '  --set: "workers" is not a setting; expected key=value, such as training.max_steps=50',
         "  optimizer.learning_rate: -0.1 is not allowed; expected a number greater than 0",
         '  training.batch: 0 is not allowed; expected "full", or a whole number of at least 1',
-        "  extra: unknown key; expected one of: name, data, task, network, loss, optimizer, training, workers, checkpoint, storage",
+        "  extra: unknown key; expected one of: name, data, task, network, loss, optimizer, training, stopping, workers, "
+        "checkpoint, storage",
         "  network.activation: 3 activations for 2 hidden layers; expected one per hidden layer, or one name for all",
         '  network.activation[1]: "threshold" cannot be trained: its derivative is zero, so backpropagation has nothing to go '
         "back through; it can be used forward only; for a step that can be trained take sigmoid",
@@ -341,6 +354,7 @@ def test_a_job_written_out_is_the_same_job(values: dict[str, Any]) -> None:
 
 
 SAME = ["name=other", "workers=7", "storage=x", "checkpoint.every=1", "checkpoint.keep=9", "data.train=z.csv"]
+SAME += ["stopping.patience=3", "stopping.keep=best", "stopping.max_seconds=1", "stopping.loss_change=0.1"]
 SAME += [
     "training.max_steps=9",
     "network.activation=[tanh, tanh]",
