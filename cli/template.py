@@ -31,6 +31,10 @@ network:
   activation: tanh              # tanh, relu, leaky_relu, sigmoid, softplus or identity; or a list, one for each hidden layer
   output_activation: identity   # of the last layer; must be identity with cross_entropy, whose softmax is part of the loss
   outputs: null                 # units of the last layer; null: what the target needs
+  initializer: glorot           # of the first weights: glorot, he (for relu), lecun, or uniform
+  initializer_range: null       # r of uniform, whose weights are drawn between -r and r
+  start_from: null              # a model.safetensors to go on from, with its encoding of columns; relative to this file's folder
+  start_sha256: null            # the SHA-256 of its parameters; null: any
 
 loss: $loss$loss_gap# cross_entropy (classification) or squared_error
 

@@ -48,6 +48,7 @@ from dbp.workers.preparation import (
     raw_workload,
 )
 from dbp.workers.stopping_rules import stopping_rules
+from dbp.workers.warm_start import check_start, open_start, start_parameters
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,17 @@ def train(
         check_job_id(job_id)
         if (storage / job_id).exists():
             JobDirectory.create(storage, job_id)  # raises, with what to do instead
-    run = _Run(job, observer or Observer(), workers, address, stop or StopRequest())
+    start = open_start(job)
+    if start is not None:
+        job = job.starting_from(start.parameters_sha256)
+    run = _Run(job, observer or Observer(), workers, address, stop or StopRequest(), start)
     with run.ready_pool(None) as (pool, prepared):
         directory = JobDirectory.create(storage, job_id or new_job_id(job.name, storage))
+        progress = run.first_progress(prepared)
+        if start is not None:  # first, so that whatever can be resumed needs the model no more
+            run.store(directory, prepared, Observer()).save(progress)
         write_text(directory.job_file, job.to_yaml())
         with directory.locked():
-            network = prepared.network
-            start = network.initial_parameters(job.training.seed, job.training.precision)
-            progress = Progress(0, start, job.optimizer.build().init(start))
             return run.train(pool, prepared, directory, progress, attempt=1)
 
 
@@ -119,18 +123,17 @@ def resume(
             )
         store = CheckpointStore(home.checkpoints, job.checkpoint.keep)
         newest = store.newest(lambda path, reason: observer.warning(f"{path}: {reason}; using the one before it"))
-        run = _Run(job, observer, workers, address, stop or StopRequest())
+        start = open_start(job) if newest is None else None
+        run = _Run(job, observer, workers, address, stop or StopRequest(), start)
         origin = None if newest is None else Origin.of(newest)
         if origin is not None:
             origin.check(home.checkpoints, job.fingerprint(), run.dataset.fingerprint(), kernel_fingerprint(), observer)
         with run.ready_pool(None if origin is None else origin.encoding) as (pool, prepared):
             if job != original:
                 write_text(home.job_file, job.to_yaml())
-            start = prepared.network.initial_parameters(job.training.seed, job.training.precision)
-            if newest is None:
-                progress = Progress(0, start, job.optimizer.build().init(start))
-            else:
-                progress = JobCheckpoints.progress_of(newest, start)
+            progress = run.first_progress(prepared)
+            if newest is not None:
+                progress = JobCheckpoints.progress_of(newest, progress.parameters)
             status = read_status(home.status_file)
             return run.train(pool, prepared, home, progress, attempt=1 + (status.attempt if status else 0))
 
@@ -139,13 +142,22 @@ class _Run:
     """One run of a job, from its tables to its model."""
 
     def __init__(
-        self, job: Job, observer: Observer, workers: int | None, address: str | None, stop: StopRequest
+        self,
+        job: Job,
+        observer: Observer,
+        workers: int | None,
+        address: str | None,
+        stop: StopRequest,
+        start: Model | None,
     ) -> None:
         self.job, self.observer, self.address, self.stop = job, observer, address, stop
         self.workers = job.workers if workers is None else workers
         self.began = time.perf_counter()
         self.dataset: Dataset = open_dataset(job)
         check_size(job, self.dataset, self.workers)
+        self.start = start
+        if start is not None:
+            check_start(job, self.dataset, start)
         self.raw = raw_workload(job, self.dataset)
 
     @contextmanager
@@ -159,7 +171,7 @@ class _Run:
         with open_pool(raw, self.workers, self.address, vector_bytes, self.observer.warning) as pool:
             if encoding is None:
                 self.observer.stage(f"looking at {dataset.training_rows + dataset.validation_rows} rows")
-                encoding = fit_encoding(job, dataset, pool, self.observer)
+                encoding = fit_encoding(job, dataset, pool, self.observer, self.start)
             prepared = Prepared(build_network(job, encoding), encoding)
             pool.configure(prepared.workload(job, raw))
             self.observer.stage("loading rows")
@@ -167,20 +179,35 @@ class _Run:
                 pool.sum(SumTask("load", part))
             yield pool, prepared
 
+    def first_progress(self, prepared: Prepared) -> Progress:
+        """Return the progress before the first step."""
+        job = self.job
+        if self.start is not None:
+            theta = start_parameters(job, self.start)
+        else:
+            theta = prepared.network.initial_parameters(
+                job.training.seed, job.training.precision, job.network.start_weights
+            )
+        return Progress(0, theta, job.optimizer.build().init(theta))
+
+    def store(self, directory: JobDirectory, prepared: Prepared, observer: Observer) -> JobCheckpoints:
+        """Return where progress is kept."""
+        origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel_fingerprint(), prepared.encoding)
+        return JobCheckpoints(CheckpointStore(directory.checkpoints, self.job.checkpoint.keep), origin, observer)
+
     def train(
         self, pool: WorkerPool, prepared: Prepared, directory: JobDirectory, progress: Progress, attempt: int
     ) -> Result:
         """Train from `progress` and leave model, metrics and status in the job directory."""
-        kernel = kernel_fingerprint()
-        write_json(directory.environment_file, collect_environment(self.dataset.fingerprint(), kernel))
-        origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel, prepared.encoding)
+        environment = collect_environment(self.dataset.fingerprint(), kernel_fingerprint())
+        write_json(directory.environment_file, environment)
         recorder, history = Recorder(directory, attempt), _History()
         observer = Observers(recorder, history, self.observer)
         objective = self._objective(pool, prepared)
         try:
             observer.started(self._plan(prepared, directory, progress, pool))
             with _recording_failure(recorder):
-                coordinator = self._coordinator(objective, directory, origin, observer)
+                coordinator = self._coordinator(objective, self.store(directory, prepared, observer), observer)
                 outcome = coordinator.run(progress)
                 kept = self._kept(objective, outcome)
                 model = self._model(prepared, kept)
@@ -202,9 +229,7 @@ class _Run:
             rms_unit=float(units[0]) if len(units) == 1 else 1.0,
         )
 
-    def _coordinator(
-        self, objective: Objective, directory: JobDirectory, origin: Origin, observer: Observer
-    ) -> Coordinator:
+    def _coordinator(self, objective: Objective, store: JobCheckpoints, observer: Observer) -> Coordinator:
         job, training = self.job, self.job.training
         shards = self.raw.shards["train"]
         return Coordinator(
@@ -213,7 +238,7 @@ class _Run:
             sampler=None if training.batch == "full" else BatchSampler(shards, training.batch, training.seed),
             schedule=Schedule(training.validate_every, job.checkpoint.every, self.dataset.validation_rows > 0),
             rules=stopping_rules(job, self.stop),
-            store=JobCheckpoints(CheckpointStore(directory.checkpoints, job.checkpoint.keep), origin, observer),
+            store=store,
             observer=observer,
             remember=Remember(
                 job.stopping.loss_change_steps + 1, job.stopping.min_improvement, best=job.stopping.keeps_best

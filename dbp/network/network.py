@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dbp.network.activations import ACTIVATION_NAMES, ActivationName, activation
-from dbp.network.initializers import glorot_uniform
+from dbp.network.initializers import GLOROT, Initializer
 from dbp.network.linear import layer_products
 
 Array = NDArray[np.floating]
@@ -79,9 +79,9 @@ class Network:
             yield LayerParameters(theta[start:stop].reshape(fan_in, fan_out), theta[stop : stop + fan_out])
             start = stop + fan_out
 
-    def initial_parameters(self, seed: int, dtype: Precision = "float32") -> Array:
-        """Return the start vector (P,) for `seed`: Glorot-uniform weights, zero biases, drawn in float64 and rounded."""
-        return glorot_uniform(self.sizes, seed).astype(dtype)
+    def initial_parameters(self, seed: int, dtype: Precision = "float32", initializer: Initializer = GLOROT) -> Array:
+        """Return the start vector (P,) for `seed`: random weights, zero biases, drawn in float64 and rounded."""
+        return initializer.draw(self.sizes, seed).astype(dtype)
 
     def forward(self, theta: Array, inputs: ArrayLike) -> Array:
         """Return the outputs (rows, N_out) for `inputs` (rows, N_0), in the dtype of `theta`.

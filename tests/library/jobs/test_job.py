@@ -95,7 +95,7 @@ ONE_MISTAKE: list[tuple[str, Any, str]] = [
     ("trainning", None, 'trainning: unknown key; did you mean "training"?'),
     ("learning_rate", 1, 'learning_rate: unknown key; did you mean "optimizer.learning_rate"?'),
     ("training.workers", 1, 'training.workers: unknown key; did you mean "workers"?'),
-    ("network.zzz", 1, "network.zzz: unknown key; expected one of: hidden, activation, output_activation, outputs"),
+    ("network.zzz", 1, "network.zzz: unknown key; expected one of: hidden, activation, output_activation, outputs, init"),
     ("name", "a b", 'name: "a b" is not allowed; expected 1 to 63 letters, digits, dots, - or _, the first a letter or digit'),
     ("name", "a" * 64, f'name: "{"a" * 64}" is not allowed; expected 1 to 63 letters, digits, dots, - or _, the first'),
     ("name", "a\n", 'name: "a\\n" is not allowed'),
@@ -149,6 +149,13 @@ ONE_MISTAKE: list[tuple[str, Any, str]] = [
     ("training.reduction", "average", 'training.reduction: "average" is not known; expected one of: mean, sum'),
     ("checkpoint", 5, "checkpoint: 5 is not a section of keys; expected a section with the keys every, keep"),
     ("checkpoint.keep", 0, "checkpoint.keep: 0 is not allowed; expected a whole number of at least 1"),
+    ("network.initializer", "zeros", 'network.initializer: "zeros" is not known; expected one of: glorot, he, lecun, uniform'),
+    ("network.initializer", "uniform", "network.initializer_range: missing; expected a number with initializer: uniform"),
+    ("network.initializer_range", 0.5, "network.initializer_range: 0.5 is not used by initializer glorot; expected it with"),
+    ("network.initializer_range", 0, "network.initializer_range: 0 is not allowed; expected a number from 1e-06 to 1,000,000, or"),
+    ("network.start_from", "", 'network.start_from: "" is not allowed; expected a path, or null'),
+    ("network.start_sha256", "0" * 64, "network.start_sha256: names a model, but start_from names no file; expected both"),
+    ("network.start_sha256", "abc", 'network.start_sha256: "abc" is not allowed; expected 64 digits of 0-9 and a-f, or null'),
     ("stopping.patience", 0, "stopping.patience: 0 is not allowed; expected a whole number of at least 1, or null"),
     ("stopping.patience", 3, "stopping.patience: 3 needs validation rows to measure on; expected data.validation, a share"),
     ("stopping.keep", "best", "stopping.keep: best needs validation rows to measure on; expected data.validation"),
@@ -284,6 +291,17 @@ def test_data_paths_start_at_the_job_file_and_storage_at_the_caller(
     assert job.storage == "runs"
 
 
+def test_the_model_to_start_from_lies_beside_the_job_file() -> None:
+    """Its path counts for nothing; its content does."""
+    text = CONTRACT.replace("hidden: [64, 32]", "hidden: [64, 32]\n  start_from: m.safetensors")
+    job = Job.from_text(text, folder="/jobs")
+    assert job.network.start_from == "/jobs/m.safetensors"
+    assert job.fingerprint() == Job.from_text(CONTRACT).fingerprint()
+    assert job.starting_from("0" * 64).fingerprint() != job.fingerprint()
+    with pytest.raises(JobFileError, match=r"network\.initializer: he is not used with start_from; expected one or"):
+        Job.from_text(text, overrides=["network.initializer=he"])
+
+
 def test_files_that_are_no_job_files(tmp_path: Path) -> None:
     """Each is refused with its name and its reason; none hangs."""
     contents = {
@@ -366,6 +384,7 @@ OTHER += [
     "network.hidden=[64]",
     "network.activation=relu",
     "network.outputs=10",
+    "network.initializer=he",
     "loss=squared_error",
     "task=regression",
 ]
