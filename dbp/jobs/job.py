@@ -204,7 +204,8 @@ class Job(Section):
     )
     stopping: StoppingOptions = Field(
         default=StoppingOptions(),
-        description="When to stop before training.max_steps, and which parameters to keep. Changes no bit of a step.",
+        description="When to stop before training.max_steps, and which parameters to keep. Changes no bit of a step, so a job may "
+        "be resumed with other rules; what was remembered for the old ones (losses, validations waited, seconds) stands for them.",
     )
     workers: int = Field(
         default=2, ge=0, le=1024, description="Worker processes; 0 computes in the calling process. Changes no bit."

@@ -149,25 +149,6 @@ ONE_MISTAKE: list[tuple[str, Any, str]] = [
     ("training.reduction", "average", 'training.reduction: "average" is not known; expected one of: mean, sum'),
     ("checkpoint", 5, "checkpoint: 5 is not a section of keys; expected a section with the keys every, keep"),
     ("checkpoint.keep", 0, "checkpoint.keep: 0 is not allowed; expected a whole number of at least 1"),
-    ("network.initializer", "zeros", 'network.initializer: "zeros" is not known; expected one of: glorot, he, lecun, uniform'),
-    ("network.initializer", "uniform", "network.initializer_range: missing; expected a number with initializer: uniform"),
-    ("network.initializer_range", 0.5, "network.initializer_range: 0.5 is not used by initializer glorot; expected it with"),
-    ("network.initializer_range", 0, "network.initializer_range: 0 is not allowed; expected a number from 1e-06 to 1,000,000, or"),
-    ("network.start_from", "", 'network.start_from: "" is not allowed; expected a path, or null'),
-    ("network.start_sha256", "0" * 64, "network.start_sha256: names a model, but start_from names no file; expected both"),
-    ("network.start_sha256", "abc", 'network.start_sha256: "abc" is not allowed; expected 64 digits of 0-9 and a-f, or null'),
-    ("stopping.patience", 0, "stopping.patience: 0 is not allowed; expected a whole number of at least 1, or null"),
-    ("stopping.patience", 3, "stopping.patience: 3 needs validation rows to measure on; expected data.validation, a share"),
-    ("stopping.keep", "best", "stopping.keep: best needs validation rows to measure on; expected data.validation"),
-    ("stopping.keep", "first", 'stopping.keep: "first" is not known; expected one of: best, last, or null'),
-    ("stopping.gradient_tolerance", 0, "stopping.gradient_tolerance: 0 is not allowed; expected a number greater than 0, or null"),
-    ("stopping.loss_change", 1, "stopping.loss_change: 1 is not allowed; expected a number greater than 0 and less than 1"),
-    ("stopping.loss_change_steps", 0, "stopping.loss_change_steps: 0 is not allowed; expected a whole number from 1 to 100,000"),
-    ("stopping.max_seconds", -5, "stopping.max_seconds: -5 is not allowed; expected a number greater than 0, or null"),
-    ("stopping.max_seconds", "1h", 'stopping.max_seconds: "1h" is not a number greater than 0, or null'),
-    ("stopping.target_loss", float("-inf"), "stopping.target_loss: -.inf is not allowed; expected a number, or null, and finite"),
-    ("stopping.min_improvement", -1, "stopping.min_improvement: -1 is not allowed; expected a number of at least 0"),
-    ("patience", 5, 'patience: unknown key; did you mean "stopping.patience"?'),
     ("task", "classify", 'task: "classify" is not known; expected one of: classification, regression; did you mean '
      '"classification"?'),
     ("loss", "cross_entropy", "loss: cross_entropy compares class probabilities; expected squared_error with task: regression"),
@@ -289,17 +270,6 @@ def test_data_paths_start_at_the_job_file_and_storage_at_the_caller(
     assert job.data.validation == str(tmp_path / "data" / "v.csv")
     assert job.data.train == "s3://b/x.parquet"
     assert job.storage == "runs"
-
-
-def test_the_model_to_start_from_lies_beside_the_job_file() -> None:
-    """Its path counts for nothing; its content does."""
-    text = CONTRACT.replace("hidden: [64, 32]", "hidden: [64, 32]\n  start_from: m.safetensors")
-    job = Job.from_text(text, folder="/jobs")
-    assert job.network.start_from == "/jobs/m.safetensors"
-    assert job.fingerprint() == Job.from_text(CONTRACT).fingerprint()
-    assert job.starting_from("0" * 64).fingerprint() != job.fingerprint()
-    with pytest.raises(JobFileError, match=r"network\.initializer: he is not used with start_from; expected one or"):
-        Job.from_text(text, overrides=["network.initializer=he"])
 
 
 def test_files_that_are_no_job_files(tmp_path: Path) -> None:

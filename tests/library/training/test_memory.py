@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from dbp.storage.array_file import read_arrays, write_arrays
 from dbp.training.memory import Best, Measured, Memory, Remember
 
 THETA = np.arange(5.0)
@@ -63,8 +64,10 @@ def test_the_best_is_kept_only_where_it_is_wanted():
         Memory(losses=(0.1,), gradient_norm=math.inf, finished=""),
     ],
 )
-def test_a_memory_comes_back_from_its_arrays(memory):
-    again = Memory.from_arrays(memory.to_arrays())
+def test_a_memory_comes_back_from_its_arrays(memory, tmp_path):
+    """By way of a file, as a checkpoint has it."""
+    write_arrays(tmp_path / "m", memory.to_arrays(), {})
+    again = Memory.from_arrays(read_arrays(tmp_path / "m")[0])
     assert again == memory if memory.best is None else repr(again) == repr(memory)
 
 
