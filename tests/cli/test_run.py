@@ -212,7 +212,9 @@ def test_options_out_of_range(dbp_each: DbpEach, job_file: Path, tmp_path: Path)
 def test_a_rule_that_ended_a_job_is_named_and_has_it_done_already(dbp: Dbp, job_file: Path) -> None:
     """In the summary, `--json`, the status, and when resumed; how to go on is said."""
     stop = ("--set", "stopping.patience=1", "--set", "stopping.min_improvement=9")
-    told = dbp("run", job_file, "--id", "a-1", *stop, "--json").json
+    ran = dbp("run", job_file, "--id", "a-1", *stop, "--json")
+    told = ran.json
+    assert "step 10/20  loss" in ran.err
     assert (told["rule"], told["steps"], told["model_step"]) == ("patience", 10, 10)
     assert told["reason"].startswith("stopping.patience (1) ran out: 1 validation without improvement")
     status = dbp("status", "a-1", "--json").json
