@@ -51,7 +51,8 @@ def check_trainable(network: Network, loss: LossName) -> None:
 class Kernel:
     """Sums over rows for one network, loss and dtype: many calls at one point, by one thread at a time.
 
-    `huber_delta` is where the Huber loss turns from a square into a line. `block` (rows) and `instructions` are for measuring and testing; each other block length gives other last bits.
+    `huber_delta` is where the Huber loss turns from a square into a line. `block` (rows) and `instructions` are for measuring
+    and testing; each other block length gives other last bits.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dbp.network.activations import ACTIVATION_NAMES, ActivationName, activation_code
 from dbp.network.compiled_network import CompiledNetwork
-from dbp.network.initializers import glorot_uniform
+from dbp.network.initializers import GLOROT, Initializer
 
 Array = NDArray[np.floating]
 Precision = Literal["float32", "float64"]
@@ -81,9 +81,9 @@ class Network:
                 f"parameters: shape {theta.shape}; expected ({self.parameter_count},) for sizes {self.sizes}"
             )
 
-    def initial_parameters(self, seed: int, dtype: Precision = "float32") -> Array:
-        """Return the start vector (P,) for `seed`: Glorot-uniform weights, zero biases, drawn in float64 and rounded."""
-        return glorot_uniform(self.sizes, seed).astype(dtype)
+    def initial_parameters(self, seed: int, dtype: Precision = "float32", initializer: Initializer = GLOROT) -> Array:
+        """Return the start vector (P,) for `seed`: random weights, zero biases, drawn in float64 and rounded."""
+        return initializer.draw(self.sizes, seed).astype(dtype)
 
     def forward(self, theta: Array, inputs: ArrayLike) -> Array:
         """Return the outputs (rows, N_out) for `inputs` (rows, N_0), in the dtype of `theta`.

@@ -41,6 +41,7 @@ class StepResult:
     parameters: Vector  # (P,)
     state: State
     evaluation: Evaluation
+    finished: str | None = None  # a sentence, when the method can do no more: training ends after this step
 
 
 Trials = Generator[Vector, Evaluation, StepResult]
