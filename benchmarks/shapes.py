@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from dbp import Network
-from dbp.sums.messages import EncodedRows
+from dbp.data.rows import EncodedRows
 
 
 @dataclass(frozen=True)

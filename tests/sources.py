@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from dbp import Network
-from dbp.sums.messages import EncodedRows, TrainingWork, Workload
+from dbp.data.rows import EncodedRows
+from dbp.sums.messages import TrainingWork, Workload
 from dbp.sums.shards import Shards
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dbp import Network
 
 TRAINABLE = ("identity", "sigmoid", "tanh", "relu", "softplus", "leaky_relu")
-LOSSES = ("squared_error", "cross_entropy")
+LOSSES = ("squared_error", "cross_entropy", "huber", "absolute_error")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def problem(sizes, activations, loss: str, rows: int, seed: int, spread: float =
     network = Network(sizes, activations)
     theta = draw.standard_normal(network.parameter_count) * spread / np.sqrt(max(sizes[:-1]))
     inputs = draw.standard_normal((rows, sizes[0]))
-    if loss == "squared_error":
+    if loss != "cross_entropy":
         targets = draw.standard_normal((rows, sizes[-1]))
     elif sizes[-1] == 1:
         targets = draw.integers(0, 2, (rows, 1)).astype(float)

@@ -16,6 +16,7 @@ from dbp.storage.checkpoints import Checkpoint, CheckpointStore
 from dbp.training.coordinator import Progress
 from dbp.training.memory import Memory
 from dbp.training.observers import Observer
+from dbp.workers.preparation import Fitted
 
 PARAMETERS = "parameters"
 STATE_PREFIX = "optimizer."
@@ -24,12 +25,13 @@ MEMORY_PREFIX = "stopping."
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint's numbers come from: job, data and machine; and the encoding, so that resuming need not fit it again."""
+    """What a checkpoint's numbers come from: job, data and machine; and what was learnt of the columns, so that resuming need
+    not look again."""
 
     job: str
     data: str
     kernel: str
-    encoding: Encoding
+    fitted: Fitted
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Origin:
@@ -37,7 +39,8 @@ class Origin:
         facts = checkpoint.metadata
         try:
             names = (str(facts["job_fingerprint"]), str(facts["data_fingerprint"]), str(facts["kernel_fingerprint"]))
-            return cls(*names, Encoding.from_json(facts["encoding"]))
+            weights = cast("list[float]", facts.get("class_weights", []))
+            return cls(*names, Fitted(Encoding.from_json(facts["encoding"]), tuple(map(float, weights))))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"checkpoint of step {checkpoint.step}: not of a training job ({error})") from error
 
@@ -65,7 +68,8 @@ class Origin:
             "job_fingerprint": self.job,
             "data_fingerprint": self.data,
             "kernel_fingerprint": self.kernel,
-            "encoding": self.encoding.to_json(),
+            "encoding": self.fitted.encoding.to_json(),
+            "class_weights": list(self.fitted.class_weights),
         }
 
 

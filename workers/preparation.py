@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from dbp.data.dataset import Dataset
 from dbp.data.encoding import Encoding
 from dbp.data.statistics import ColumnSummary
+from dbp.data.weights import class_weights
 from dbp.errors import JobFileError, Problem
 from dbp.jobs.job import Job
 from dbp.models.model import Model
@@ -32,6 +33,7 @@ def open_dataset(job: Job) -> Dataset:
         features=job.data.features,
         task=job.task,
         seed=job.training.seed,
+        weight=job.data.weight,
     )
 
 
@@ -64,24 +66,38 @@ def raw_workload(job: Job, dataset: Dataset) -> Workload:
     return Workload(dataset, shards, job.training.seed)
 
 
-def fit_encoding(
-    job: Job, dataset: Dataset, pool: WorkerPool, observer: Observer, start: Model | None = None
-) -> Encoding:
+class Fitted(NamedTuple):
+    """What is learnt from looking at the columns."""
+
+    encoding: Encoding
+    class_weights: tuple[float, ...] = ()  # per class; (): none
+
+
+def fit_columns(job: Job, dataset: Dataset, pool: WorkerPool, observer: Observer, start: Model | None = None) -> Fitted:
     """Look at every cell once, as a sharded sum, and return how columns are encoded: as in `start`, if there is one.
 
-    DataError for cells that cannot be used.
+    DataError for cells that cannot be used, JobFileError for class weights of classes that are not there.
     """
     summaries = {"train": cast(ColumnSummary, pool.sum(SumTask("summarize", "train")))}
     if dataset.validation_rows:
         summaries["validation"] = cast(ColumnSummary, pool.sum(SumTask("summarize", "validation")))
     dataset.check(summaries["train"], summaries.get("validation"))
+    encoding = _encoding(job, dataset, summaries["train"], observer, start)
+    try:
+        weights = class_weights(job.data.class_weights, summaries["train"].labels, encoding.classes)
+    except ValueError as error:
+        raise JobFileError(job.name, [Problem("data.class_weights", str(error))]) from error
+    return Fitted(encoding, weights)
+
+
+def _encoding(job: Job, dataset: Dataset, summary: ColumnSummary, observer: Observer, start: Model | None) -> Encoding:
     if start is not None:
-        adopted, warnings = adopt_encoding(job, dataset, start, summaries["train"].labels)
+        adopted, warnings = adopt_encoding(job, dataset, start, summary.labels)
         for warning in warnings:
             observer.warning(warning)
         return adopted
     encoding = Encoding.from_summary(
-        summaries["train"],
+        summary,
         features=dataset.features,
         targets=dataset.targets,
         task=job.task,
@@ -98,11 +114,18 @@ class Prepared:
     """A network for a job's data, and how its columns are encoded."""
 
     network: Network
-    encoding: Encoding
+    fitted: Fitted
+
+    @property
+    def encoding(self) -> Encoding:
+        """How columns are encoded."""
+        return self.fitted.encoding
 
     def workload(self, job: Job, raw: Workload) -> Workload:
         """Return what workers need to train."""
-        training = TrainingWork(self.network, job.loss, job.training.precision, self.encoding)
+        training = TrainingWork(
+            self.network, job.loss, job.training.precision, self.encoding, job.huber_delta, self.fitted.class_weights
+        )
         return Workload(raw.source, raw.shards, raw.seed, training)
 
 

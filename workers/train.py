@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.data.dataset import Dataset
-from dbp.data.encoding import Encoding
 from dbp.errors import DbpError, JobDirectoryError
 from dbp.jobs.directory import JobDirectory, check_job_id, check_storage, new_job_id
 from dbp.jobs.environment import collect_environment
@@ -39,10 +38,11 @@ from dbp.training.stopping import StopRequest
 from dbp.workers.job_checkpoints import JobCheckpoints, Origin
 from dbp.workers.pools import open_pool
 from dbp.workers.preparation import (
+    Fitted,
     Prepared,
     build_network,
     check_size,
-    fit_encoding,
+    fit_columns,
     largest_vector_bytes,
     open_dataset,
     raw_workload,
@@ -128,7 +128,7 @@ def resume(
         origin = None if newest is None else Origin.of(newest)
         if origin is not None:
             origin.check(home.checkpoints, job.fingerprint(), run.dataset.fingerprint(), kernel_fingerprint(), observer)
-        with run.ready_pool(None if origin is None else origin.encoding) as (pool, prepared):
+        with run.ready_pool(None if origin is None else origin.fitted) as (pool, prepared):
             if job != original:
                 write_text(home.job_file, job.to_yaml())
             progress = run.first_progress(prepared)
@@ -161,7 +161,7 @@ class _Run:
         self.raw = raw_workload(job, self.dataset)
 
     @contextmanager
-    def ready_pool(self, encoding: Encoding | None) -> Iterator[tuple[WorkerPool, Prepared]]:
+    def ready_pool(self, fitted: Fitted | None) -> Iterator[tuple[WorkerPool, Prepared]]:
         """Start workers, fit the encoding unless it is known, build the network and have the workers load their rows."""
         job, dataset = self.job, self.dataset
         raw = self.raw
@@ -169,10 +169,10 @@ class _Run:
             self.observer.stage(f"starting Ray with {self.workers} worker{'s' if self.workers != 1 else ''}")
         vector_bytes = largest_vector_bytes(job, len(dataset.features))
         with open_pool(raw, self.workers, self.address, vector_bytes, self.observer.warning) as pool:
-            if encoding is None:
+            if fitted is None:
                 self.observer.stage(f"looking at {dataset.training_rows + dataset.validation_rows} rows")
-                encoding = fit_encoding(job, dataset, pool, self.observer, self.start)
-            prepared = Prepared(build_network(job, encoding), encoding)
+                fitted = fit_columns(job, dataset, pool, self.observer, self.start)
+            prepared = Prepared(build_network(job, fitted.encoding), fitted)
             pool.configure(prepared.workload(job, raw))
             self.observer.stage("loading rows")
             for part in raw.shards:
@@ -192,7 +192,7 @@ class _Run:
 
     def store(self, directory: JobDirectory, prepared: Prepared, observer: Observer) -> JobCheckpoints:
         """Return where progress is kept."""
-        origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel_fingerprint(), prepared.encoding)
+        origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel_fingerprint(), prepared.fitted)
         return JobCheckpoints(CheckpointStore(directory.checkpoints, self.job.checkpoint.keep), origin, observer)
 
     def train(

@@ -45,7 +45,7 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
     """Return what the job amounts to. Outputs and parameters are None where they hang on classes that nobody has counted yet."""
     from dbp.network.network import Network
     from dbp.workers.pools import open_pool
-    from dbp.workers.preparation import build_network, check_size, fit_encoding, open_dataset, raw_workload
+    from dbp.workers.preparation import build_network, check_size, fit_columns, open_dataset, raw_workload
     from dbp.workers.warm_start import check_start, open_start
 
     start = open_start(job)
@@ -64,7 +64,7 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
 
         warnings = Warnings()
         with open_pool(raw_workload(job, dataset), 0, None, 0, warnings.warning) as pool:
-            network = build_network(job, fit_encoding(job, dataset, pool, warnings, start))
+            network = build_network(job, fit_columns(job, dataset, pool, warnings, start).encoding)
     return {
         "job": job.name,
         "task": job.task,

@@ -69,10 +69,18 @@ def numbers(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
 
 
 def bad_numbers(
-    column: pa.Array | pa.ChunkedArray, values: NDArray[np.float64], row_numbers: NDArray[np.int64]
+    column: pa.Array | pa.ChunkedArray,
+    values: NDArray[np.float64],
+    row_numbers: NDArray[np.int64],
+    least: float | None = None,
 ) -> BadCells | None:
-    """Return the cells that are no finite number, or whole numbers that float64 would round; rows counted from 1."""
+    """Return the cells that are no finite number (of at least `least`), or whole numbers that float64 would round.
+
+    Rows are counted from 1.
+    """
     bad = ~np.isfinite(values)
+    if least is not None:
+        bad |= values < least
     if pa.types.is_integer(column.type):
         bad |= np.abs(values) > EXACT_WHOLE
     places = np.flatnonzero(bad)
@@ -80,7 +88,9 @@ def bad_numbers(
         return None
     cell = column[int(places[0])].as_py()
     text = "missing" if cell is None else str(cell)
-    expected = "a whole number within 2**53" if isinstance(cell, int) else "a finite number"
+    rounded = isinstance(cell, int) and abs(cell) > EXACT_WHOLE
+    expected = "a whole number within 2**53" if rounded else "a finite number"
+    expected += "" if least is None else f" of at least {least:g}"
     return BadCells(len(places), int(row_numbers[places[0]]) + 1, text, expected)
 
 

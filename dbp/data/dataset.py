@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dbp.data.encoding import Encoding, Task
+from dbp.data.encoding import Encoding, Task, numbers_of
 from dbp.data.open_table import open_table
+from dbp.data.rows import EncodedRows
 from dbp.data.split import Split
 from dbp.data.table import Table, require_columns
 from dbp.errors import DataError
@@ -38,6 +39,7 @@ class Dataset:
     targets: tuple[str, ...]
     task: Task
     seed: int
+    weight: str | None = None  # the column that says how much a row counts
 
     @classmethod
     def open(
@@ -48,12 +50,14 @@ class Dataset:
         features: Sequence[str] | None,
         task: Task,
         seed: int,
+        weight: str | None = None,
     ) -> Dataset:
         """Open the tables and check all that their metadata can tell. DataError names file and column."""
         table = open_table(train)
         targets = (target,) if isinstance(target, str) else tuple(target)
-        require_columns(table, targets)
-        chosen = tuple(features) if features is not None else tuple(n for n in table.schema.names if n not in targets)
+        others = (*targets, *([] if weight is None else [weight]))
+        require_columns(table, others)
+        chosen = tuple(features) if features is not None else tuple(n for n in table.schema.names if n not in others)
         require_columns(table, chosen)
         if not chosen:
             raise DataError(
@@ -64,11 +68,11 @@ class Dataset:
             raise DataError(
                 f"{table.path}: {both[0]!r} is the target and listed in data.features; expected one or the other"
             )
-        dataset = cls(train, validation, chosen, targets, task, seed)
+        dataset = cls(train, validation, chosen, targets, task, seed, weight)
         tables = [table]
         if isinstance(validation, str):
             tables.append(open_table(validation))
-            require_columns(tables[1], (*chosen, *targets))
+            require_columns(tables[1], (*chosen, *others))
         for each in tables:
             dataset._check_rows(each)
             dataset._check_types(each)
@@ -99,15 +103,18 @@ class Dataset:
 
         table, rows = self._read(part, start, stop)
         numeric = (*self.features, *self.targets) if self.task == "regression" else self.features
-        return summarize(table, numeric, None if self.task == "regression" else self.targets[0], rows)
+        return summarize(table, numeric, None if self.task == "regression" else self.targets[0], rows, self.weight)
 
     def encode(
         self, part: Part, start: int, stop: int, encoding: Encoding, dtype: np.dtype[np.floating]
-    ) -> tuple[NDArray[np.floating], NDArray[np.floating] | NDArray[np.int32]]:
-        """Return inputs (rows, features) and targets (rows, targets) or class indices (rows,) of rows [start, stop) of a part."""
+    ) -> EncodedRows:
+        """Return rows [start, stop) of a part; their weights are the column's."""
         table, rows = self._read(part, start, stop)
         source = self._table(part).path
-        return encoding.encode_features(table, dtype, source, rows), encoding.encode_targets(table, dtype, source, rows)
+        inputs = encoding.encode_features(table, dtype, source, rows)
+        targets = encoding.encode_targets(table, dtype, source, rows)
+        weights = None if self.weight is None else numbers_of(table, [self.weight], source, rows)[:, 0]
+        return EncodedRows(inputs, targets, weights)
 
     def check(self, training: ColumnSummary, validation: ColumnSummary | None) -> None:
         """Raise DataError for everything that the summaries show to be unusable, all at once."""
@@ -118,6 +125,10 @@ class Dataset:
         problems = [f"{path}: {cells.describe(name)}" for (path, name), cells in bad.items()]
         if self.task == "classification" and self.targets[0] not in training.bad:
             problems += self._label_problems(training, validation)
+        if self.weight is not None and self.weight not in training.bad and training.largest_weight == 0:
+            problems.append(
+                f"{self._train_table.path}: data.weight {self.weight!r} is 0 in every training row; expected one above 0"
+            )
         if problems:
             raise DataError("\n".join(problems))
 
@@ -157,6 +168,7 @@ class Dataset:
         from dbp.data.columns import is_label, is_number
 
         quantities = (*self.features, *self.targets) if self.task == "regression" else self.features
+        quantities = (*quantities, *([] if self.weight is None else [self.weight]))
         for name in quantities:
             kind = table.schema.field(name).type
             if not is_number(kind):
@@ -172,6 +184,7 @@ class Dataset:
         import pyarrow as pa
 
         table, columns = self._table(part), (*self.features, *self.targets)
+        columns = columns if self.weight is None else (*columns, self.weight)
         if self._split:
             rows = self._split.rows(part == "validation", start, stop)
             first, end = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)

@@ -87,7 +87,7 @@ class Encoding:
         else:
             table = cast("pa.Table | pa.RecordBatch", rows)
             places = _places(row_numbers, table.num_rows)
-            wide = _numbers_of(table, self.features, source, places)
+            wide = numbers_of(table, self.features, source, places)
         return _scaled(wide, self.mean, self.scale, dtype, self.features, source, places)
 
     def encode_targets(
@@ -101,7 +101,7 @@ class Encoding:
         places = _places(row_numbers, rows.num_rows)
         if self.task == "classification":
             return self._class_indices(rows, source, places)
-        wide = _numbers_of(rows, self.targets, source, places)
+        wide = numbers_of(rows, self.targets, source, places)
         return _scaled(wide, self.target_mean, self.target_scale, dtype, self.targets, source, places)
 
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
@@ -226,7 +226,7 @@ def _require(table: pa.Table | pa.RecordBatch, names: Sequence[str], source: str
     require_unique(source, [name for name in table.schema.names if name in names])
 
 
-def _numbers_of(
+def numbers_of(
     table: pa.Table | pa.RecordBatch, names: Sequence[str], source: str, places: Places
 ) -> NDArray[np.float64]:
     """Return columns of numbers (rows, names). DataError for columns and cells that cannot be used."""

@@ -34,6 +34,7 @@ class ColumnSummary:
     maximum: Vector
     labels: Mapping[Label, int]  # of the target, for classification
     bad: Mapping[str, BadCells]  # by column
+    largest_weight: float = 0.0  # of the column of weights, if there is one
 
     @property
     def mean(self) -> Vector:
@@ -61,11 +62,16 @@ class ColumnSummary:
             maximum=np.maximum(self.maximum, other.maximum),
             labels=Counter(self.labels) + Counter(other.labels),
             bad=bad,
+            largest_weight=max(self.largest_weight, other.largest_weight),
         )
 
 
 def summarize(
-    table: pa.Table, numeric: Sequence[str], label: str | None, row_numbers: NDArray[np.int64]
+    table: pa.Table,
+    numeric: Sequence[str],
+    label: str | None,
+    row_numbers: NDArray[np.int64],
+    weight: str | None = None,
 ) -> ColumnSummary:
     """Return the summary of one shard's rows (at least one); `row_numbers` are their places in the file, from 0."""
     center, offset, m2, low, high = (np.zeros(len(numeric)) for _ in range(5))
@@ -88,4 +94,11 @@ def summarize(
         counts, cells = labels(table.column(label), row_numbers)
         if cells is not None:
             bad[label] = cells
-    return ColumnSummary(tuple(numeric), table.num_rows, center, offset, m2, low, high, counts, bad)
+    heaviest = 0.0
+    if weight is not None:
+        values = numbers(table.column(weight))
+        cells = bad_numbers(table.column(weight), values, row_numbers, least=0)
+        if cells is not None:
+            bad[weight] = cells
+        heaviest = float(values.max())
+    return ColumnSummary(tuple(numeric), table.num_rows, center, offset, m2, low, high, counts, bad, heaviest)

@@ -30,6 +30,7 @@ def cross_problems(values: Values) -> list[Problem]:
     return [
         *_activations(values),
         *_loss(values),
+        *_weights(values),
         *_columns(values),
         *_outputs(values),
         *_stopping(values),
@@ -77,6 +78,11 @@ def _s(count: int) -> str:
 
 
 def _loss(values: Values) -> Iterator[Problem]:
+    if _loss_name(values) in ("huber", "absolute_error") and values.get("task") == "classification":
+        yield Problem(
+            "loss",
+            f"{_loss_name(values)} measures quantities; expected cross_entropy or squared_error with task: classification",
+        )
     if _loss_name(values) != "cross_entropy":
         return
     if values.get("task") == "regression":
@@ -90,6 +96,18 @@ def _loss(values: Values) -> Iterator[Problem]:
             f"{show(output)} cannot be combined with cross_entropy, whose softmax (or logistic function) is part of the "
             "loss; expected identity",
         )
+
+
+def _weights(values: Values) -> Iterator[Problem]:
+    data = _section(values, "data")
+    weight, features = data.get("weight"), data.get("features")
+    if isinstance(weight, str):
+        if weight in _targets(values):
+            yield Problem("data.weight", f"column {show(weight)} is also the target; expected another column")
+        if isinstance(features, list) and weight in features:
+            yield Problem("data.weight", f"column {show(weight)} is also a feature; expected another column")
+    if data.get("class_weights") is not None and values.get("task") == "regression":
+        yield Problem("data.class_weights", "a regression has no classes; expected null (or data.weight, a column)")
 
 
 def _columns(values: Values) -> Iterator[Problem]:

@@ -41,6 +41,8 @@ def _kind(value: object) -> str | None:
         return "<text>"
     if isinstance(value, list | tuple):
         return "<list>"
+    if isinstance(value, Mapping):
+        return "<map>"
     return "<number>" if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
@@ -61,6 +63,13 @@ _Columns = Annotated[list[_Column], Field(min_length=1)]
 _Target = Annotated[Annotated[_Column, Tag("<text>")] | Annotated[_Columns, Tag("<list>")], _ByKind]
 _Activation = Annotated[
     Annotated[ActivationName, Tag("<text>")] | Annotated[list[ActivationName], Tag("<list>")], _ByKind
+]
+_WeightPerClass = Annotated[
+    dict[str, Annotated[float, Field(ge=0)]],
+    Field(min_length=1, json_schema_extra={"expected": "a section with a weight for each class"}),
+]
+_ClassWeights = Annotated[
+    Annotated[Literal["balanced"], Tag("<text>")] | Annotated[_WeightPerClass, Tag("<map>")], _ByKind
 ]
 _Batch = Annotated[Annotated[Literal["full"], Tag("<text>")] | Annotated[int, Field(ge=1), Tag("<number>")], _ByKind]
 
@@ -89,6 +98,17 @@ class DataOptions(Section):
         default=None,
         description="Do the same with the targets of a regression (predictions come back in the original unit). "
         "By default as `standardize`; never for classification.",
+    )
+    weight: _Column | None = Field(
+        default=None,
+        description="A column that says how much each row counts, 0 or more: it multiplies the row's error, and the mean is over "
+        "the sum of the weights. It is no feature, and predictions do not need it.",
+    )
+    class_weights: _ClassWeights | None = Field(
+        default=None,
+        description="How much a row of each class counts: `balanced` (rows / (classes * rows of the class), so that rare classes "
+        "count as much as frequent ones), or a section such as `{rare: 5, common: 1}` (1 for classes it does not name). "
+        "Multiplied with `weight`.",
     )
 
     @property
@@ -195,8 +215,16 @@ class Job(Section):
     network: NetworkOptions = Field(description="The network's layers after the input.")
     loss: LossName = Field(
         default="squared_error",
-        description="The error to minimise: half the squared error (the derivation's), or the cross-entropy of class "
-        "probabilities. By default cross_entropy for classification and squared_error for regression.",
+        description="The error to minimise: half the squared error (the derivation's), the cross-entropy of class "
+        "probabilities, or, for a regression with outliers, `huber` or `absolute_error`. By default cross_entropy for "
+        "classification and squared_error for regression.",
+    )
+    huber_delta: float = Field(
+        default=1.0,
+        ge=1e-6,
+        le=1e6,
+        description="With loss: huber, the error up to which it is a square, and beyond which it is a line; in units of the target "
+        "as the network sees it (standardised, by default).",
     )
     optimizer: OptimizerOptions = Field(description="The training method. Its other keys depend on its name.")
     training: TrainingOptions = Field(

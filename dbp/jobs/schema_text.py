@@ -59,6 +59,8 @@ def _below(schema: Schema, key: str | int, root: Schema) -> list[Schema]:
     if isinstance(key, int):
         return branches(schema["items"], root) if "items" in schema else []
     inner = schema.get("properties", {}).get(key)
+    if inner is None and isinstance(schema.get("additionalProperties"), Mapping):
+        inner = schema["additionalProperties"]
     return branches(inner, root) if inner is not None else []
 
 

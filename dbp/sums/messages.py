@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dbp.data.rows import EncodedRows
 from dbp.errors import DbpError
 from dbp.network.losses import LossName
 from dbp.network.network import Network, Precision
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
 Part = Literal["train", "validation"]
 Vector = NDArray[np.floating]
 Targets = NDArray[np.floating] | NDArray[np.int32]
-
-
-class EncodedRows(NamedTuple):
-    """Rows as the kernel takes them, C-contiguous, of one dtype."""
-
-    inputs: Vector  # (rows, features)
-    targets: Targets  # (rows, outputs), or class indices (rows,) int32
-    weights: Vector | None = None  # (rows,): how much each counts; None: once
 
 
 class RowSource(Protocol):
@@ -57,6 +50,7 @@ class TrainingWork:
     precision: Precision
     encoding: Encoding
     huber_delta: float = 1.0  # of the Huber loss
+    class_weights: tuple[float, ...] = ()  # per class; (): none
 
 
 @dataclass(frozen=True)

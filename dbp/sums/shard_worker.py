@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from dbp.data.rows import EncodedRows
+from dbp.data.weights import row_weights
 from dbp.network.backprop import Kernel
 from dbp.sums.batches import Batch, shard_permutation
-from dbp.sums.messages import Call, EncodedRows, Part, Partials, SumTask, Targets, TrainingWork, Vector, Workload
+from dbp.sums.messages import Call, Part, Partials, SumTask, Targets, TrainingWork, Vector, Workload
 from dbp.sums.partial_sum import PartialSum, Summand
 
 NO_GRADIENT = np.empty(0, dtype=np.float32)
@@ -142,7 +144,8 @@ class ShardWorker:
             training = self._required_training()
             start, stop = self._workload.shards[part].bounds(shard)
             dtype = np.dtype(training.precision)
-            loaded = _LoadedShard(*self._workload.source.encode(part, start, stop, training.encoding, dtype))
+            inputs, targets, column = self._workload.source.encode(part, start, stop, training.encoding, dtype)
+            loaded = _LoadedShard(inputs, targets, row_weights(column, training.class_weights, targets, dtype))
             self._loaded[part, shard] = loaded
         return loaded
 

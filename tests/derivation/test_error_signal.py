@@ -14,7 +14,7 @@ from strategies import LOSSES, TRAINABLE, problem, problems
 
 import dbp
 
-EVERY = [(g, loss) for g in TRAINABLE for loss in LOSSES]
+EVERY = [(g, loss) for g in TRAINABLE for loss in LOSSES[:2]] + [("tanh", loss) for loss in LOSSES[2:]]
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -35,6 +35,10 @@ def loss_sum(outputs: torch.Tensor, targets: torch.Tensor, loss: str) -> torch.T
     """E, summed over samples and outputs."""
     if loss == "squared_error":
         return 0.5 * (outputs - targets).square().sum()
+    if loss == "huber":
+        return functional.huber_loss(outputs, targets, reduction="sum")
+    if loss == "absolute_error":
+        return functional.l1_loss(outputs, targets, reduction="sum")
     if outputs.shape[1] == 1:
         return functional.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
     return functional.cross_entropy(outputs, targets, reduction="sum")

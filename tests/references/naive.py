@@ -90,6 +90,12 @@ def sample_loss(y: Row, t: Row, loss: str) -> float:
     """E of one sample: 1/2 sum_n (y - t)^2 (E1), or the cross-entropy of net inputs."""
     if loss == "squared_error":
         return 0.5 * math.fsum((a - b) ** 2 for a, b in zip(y, t, strict=True))
+    if loss == "huber":
+        return math.fsum(
+            0.5 * e * e if abs(e) <= 1 else abs(e) - 0.5 for e in (a - b for a, b in zip(y, t, strict=True))
+        )
+    if loss == "absolute_error":
+        return math.fsum(abs(a - b) for a, b in zip(y, t, strict=True))
     if len(y) == 1:
         (r,) = y
         return max(r, 0.0) + math.log1p(math.exp(-abs(r))) - t[0] * r
@@ -99,8 +105,11 @@ def sample_loss(y: Row, t: Row, loss: str) -> float:
 
 
 def sample_error(y: Row, t: Row, loss: str) -> list[float]:
-    """dE/dy: y - t (S1), or p - t."""
-    return [a - b for a, b in zip(y if loss == "squared_error" else softmax(y), t, strict=True)]
+    """dE/dy: y - t (S1), or p - t; clipped to [-1, 1], or only its sign."""
+    errors = [a - b for a, b in zip(softmax(y) if loss == "cross_entropy" else y, t, strict=True)]
+    if loss == "huber":
+        return [min(max(error, -1.0), 1.0) for error in errors]
+    return [math.copysign(1.0, error) for error in errors] if loss == "absolute_error" else errors
 
 
 def total_loss(net: Net, inputs: Sequence[Row], targets: Sequence[Row], loss: str) -> float:

@@ -56,7 +56,7 @@ def test_each_part_has_its_rows(table: pa.Table, tmp_path: Path, name: str) -> N
     assert (dataset.features, dataset.training_rows, dataset.validation_rows) == (("id", "a"), 350, 150)
     encoding, split = _encoding(dataset), Split(ROWS, 0.3, 3)
     for part, rows in (("train", split.rows(False, 0, 350)), ("validation", split.rows(True, 0, 150))):
-        inputs, classes = dataset.encode(part, 0, len(rows), encoding, F8)
+        inputs, classes, _ = dataset.encode(part, 0, len(rows), encoding, F8)
         np.testing.assert_array_equal(inputs[:, 0], rows)
         np.testing.assert_array_equal(inputs[:, 1], np.asarray(table["a"])[rows])
         assert encoding.decode(classes).tolist() == table["label"].take(rows).to_pylist()
@@ -83,7 +83,7 @@ def test_a_validation_table_of_its_own(table: pa.Table, tmp_path: Path) -> None:
     pq.write_table(table.slice(0, 40).select(["label", "a", "id"]), tmp_path / "v.parquet")
     dataset = _open(tmp_path / "t.parquet", str(tmp_path / "v.parquet"))
     assert (dataset.training_rows, dataset.validation_rows) == (ROWS, 40)
-    inputs, _ = dataset.encode("validation", 10, 20, _encoding(dataset), F8)
+    inputs, *_ = dataset.encode("validation", 10, 20, _encoding(dataset), F8)
     np.testing.assert_array_equal(inputs[:, 0], np.arange(10, 20))
     assert dataset.fingerprint() != _open(tmp_path / "t.parquet").fingerprint()
     assert _open(tmp_path / "t.parquet", None).validation_rows == 0

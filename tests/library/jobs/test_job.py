@@ -185,7 +185,8 @@ def test_all_problems_are_told_at_once() -> None:
         '  --set: "workers" is not a setting; expected key=value, such as training.max_steps=50',
         "  optimizer.learning_rate: -0.1 is not allowed; expected a number greater than 0",
         '  training.batch: 0 is not allowed; expected "full", or a whole number of at least 1',
-        "  extra: unknown key; expected one of: name, data, task, network, loss, optimizer, training, stopping, workers, "
+        "  extra: unknown key; expected one of: name, data, task, network, loss, huber_delta, optimizer, training, stopping, "
+        "workers, "
         "checkpoint, storage",
         "  network.activation: 3 activations for 2 hidden layers; expected one per hidden layer, or one name for all",
         '  network.activation[1]: "threshold" cannot be trained: its derivative is zero, so backpropagation has nothing to go '
@@ -215,7 +216,8 @@ def test_missing_keys_say_what_belongs_there() -> None:
     found = problems_of({"optimizer": {}})
     assert found[:3] == [
         "name: missing; expected 1 to 63 letters, digits, dots, - or _, the first a letter or digit",
-        "data: missing; expected a section with the keys train, validation, target, features, standardize, standardize_target",
+        "data: missing; expected a section with the keys train, validation, target, features, standardize, standardize_target, "
+        "weight, class_weights",
         "task: missing; expected one of: classification, regression",
     ]
     assert "optimizer.learning_rate: missing; expected a number greater than 0" in found

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.special import expit, log_softmax, logsumexp, softmax
+from scipy.special import expit, huber, log_softmax, logsumexp, softmax
 
+from dbp import Network, gradient_sum
 from dbp.network.backprop import predicted_classes
-from dbp.network.losses import ErrorSums, LossName, error_signal, loss_code, probabilities
+from dbp.network.losses import LOSS_NAMES, ErrorSums, LossName, error_signal, loss_code, probabilities
 
 Numbers = NDArray[np.floating]
 
@@ -164,3 +165,63 @@ def test_names_that_are_no_loss() -> None:
     """The names there are, in the message."""
     with pytest.raises(ValueError, match="'hinge' is not a loss; expected one of: squared_error, cross_entropy"):
         loss_code("hinge")  # type: ignore[arg-type]
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    width=st.integers(1, 20),
+    limit=st.floats(0.1, 3),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_huber_is_a_square_that_turns_into_a_line(seed: int, width: int, limit: float, dtype: str) -> None:
+    """Against scipy's; the signal is the error, clipped; the squared error stays that of the outputs."""
+    draw = np.random.default_rng(seed)
+    outputs, targets = (draw.standard_normal((9, width)).astype(dtype) * 2 for _ in range(2))
+    delta = np.full_like(outputs, np.nan)
+    sums = error_signal("huber", outputs, targets, huber_delta=limit, delta=delta)
+    error = (outputs - targets).astype(np.float64)
+    assert math.isclose(sums.loss, huber(np.dtype(dtype).type(limit), error).sum(), rel_tol=1e-6)
+    np.testing.assert_allclose(delta, np.clip(error, -limit, limit), rtol=1e-6, atol=1e-7)
+    assert math.isclose(sums.squared_error, (error**2).sum(), rel_tol=1e-6)
+
+
+def test_the_absolute_error_pulls_with_the_same_force_from_anywhere() -> None:
+    """delta is -1, 0 or 1, whatever the distance; NaN stays NaN."""
+    outputs, targets = np.array([[1.0, 2.0], [3.0, -7.0]]), np.array([[0.5, 2.0], [9.0, -7.5]])
+    delta = np.full_like(outputs, np.nan)
+    sums = error_signal("absolute_error", outputs, targets, delta=delta)
+    assert sums.loss == 0.5 + 0 + 6 + 0.5
+    assert delta.tolist() == [[1, 0], [-1, 1]]
+    error_signal("absolute_error", np.full((1, 1), np.nan), np.zeros((1, 1)), delta=delta[:1, :1].copy())
+    assert np.isnan(error_signal("absolute_error", np.full((1, 1), np.nan), np.zeros((1, 1))).loss)
+
+
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+@pytest.mark.parametrize("width", [1, 3])
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 999), rows=st.integers(1, 40))
+def test_a_row_of_weight_2_counts_like_two_rows(loss: LossName, width: int, seed: int, rows: int) -> None:
+    """And one of weight 0 like none: in the loss, in the squared error and in the gradient."""
+    draw = np.random.default_rng(seed)
+    network = Network((4, 5, width), ("tanh", "identity"))
+    theta, inputs = network.initial_parameters(seed, "float64"), draw.standard_normal((rows, 4))
+    targets = _one_hot(draw, rows, width) if loss == "cross_entropy" else draw.standard_normal((rows, width))
+    times = draw.integers(0, 4, rows)
+    times[0] = 2
+    weighted = gradient_sum(network, theta, inputs, targets, loss, weights=times)
+    repeated = gradient_sum(network, theta, inputs.repeat(times, axis=0), targets.repeat(times, axis=0), loss)
+    assert weighted.weight == repeated.weight == times.sum()
+    np.testing.assert_allclose(weighted.gradient, repeated.gradient, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(
+        (weighted.loss, weighted.squared_error), (repeated.loss, repeated.squared_error), rtol=1e-12
+    )
+
+
+def test_weights_of_1_change_no_bit() -> None:
+    network = Network((4, 5, 1), ("tanh", "identity"))
+    draw = np.random.default_rng(0)
+    arguments = network, network.initial_parameters(0), draw.standard_normal((300, 4)), draw.standard_normal((300, 1))
+    with_ones, without = (gradient_sum(*arguments, "huber", weights=each) for each in (np.ones(300), None))
+    assert with_ones.gradient.tobytes() == without.gradient.tobytes()
+    assert with_ones.loss == without.loss

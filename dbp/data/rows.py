@@ -1,0 +1,16 @@
+"""Rows as the kernel takes them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class EncodedRows(NamedTuple):
+    """Some rows, C-contiguous, of one dtype."""
+
+    inputs: NDArray[np.floating]  # (rows, features)
+    targets: NDArray[np.floating] | NDArray[np.int32]  # (rows, outputs), or class indices (rows,)
+    weights: NDArray[np.floating] | None = None  # (rows,): how much each counts, apart from its class; None: once
