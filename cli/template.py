@@ -23,6 +23,8 @@ data:
   features: null                # a list of columns; null: every column but the target
   standardize: true             # features are shifted and scaled to mean 0 and standard deviation 1
   standardize_target: null      # the same for the target of a regression; null: as `standardize`
+  weight: null                  # a column that says how much each row counts; null: all alike
+  class_weights: null           # how much a row of each class counts: balanced, or {rare: 5}; null: all alike
 
 task: $task$task_gap# classification or regression
 
@@ -36,7 +38,8 @@ network:
   start_from: null              # a model.safetensors to go on from, with its encoding of columns; relative to this file's folder
   start_sha256: null            # the SHA-256 of its parameters; null: any
 
-loss: $loss$loss_gap# cross_entropy (classification) or squared_error
+loss: $loss$loss_gap# cross_entropy (classification) or squared_error; or huber or absolute_error
+huber_delta: 1.0                # of huber: beyond this error a line, not a square
 
 optimizer:
   name: gradient_descent
