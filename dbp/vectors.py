@@ -23,6 +23,17 @@ def dot(left: Vector, right: Vector) -> float:
     return call.dot(left.size, compiled.address(left), compiled.address(right))
 
 
+def solve_positive_definite(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return x of A x = b for a symmetric positive definite matrix A (n, n), of which the upper triangle is read; b is (n,).
+
+    By Cholesky's factorisation, in float64. None where A is not positive definite.
+    """
+    factor, solution = np.array(matrix, np.float64, order="C"), np.array(right, np.float64)
+    call = compiled.functions("float64")
+    failed = call.solve(len(solution), compiled.address(factor), compiled.address(solution))
+    return None if failed else solution
+
+
 def norm(vector: Vector) -> float:
     """Return the Euclidean norm of a vector (n,)."""
     return math.sqrt(dot(vector, vector))

@@ -103,6 +103,13 @@ class Kernel:
         sums = self._compiled.sums(inputs, targets, weights)
         return ErrorSums(sums.loss, sums.squared_error), sums.correct
 
+    def gauss_newton_sum(self, inputs: Array, gram: Array, weights: Array | None = None) -> None:
+        """Overwrite the upper triangle of `gram` (P, P) with J'J, summed over the rows; the rest of it is of no use.
+
+        J (outputs, P) is the Jacobian of a row's outputs: for the squared error J'J is the Gauss-Newton matrix.
+        """
+        self._compiled.gauss_newton(inputs, weights, gram)
+
     def error_signals(self, theta: Array, inputs: Array, targets: Targets) -> list[Array]:
         """Return the error signal delta = dE/d(outputs) of every layer: [(rows, N_0), ..., (rows, N_L)] (S1, S2; S5).
 

@@ -75,6 +75,8 @@ class Functions:
     sums: Callable[..., None]
     forward: Callable[..., None]
     loss: Callable[..., None]
+    gauss_newton: Callable[..., None]
+    solve: Callable[..., int]
     activate: Callable[..., None]
     multiply_derivative: Callable[..., None]
     dot: Callable[..., float]
@@ -90,14 +92,17 @@ def functions(precision: str, instructions: str | None = None) -> Functions:
         "sums": [pointer, whole, pointer, pointer, whole, pointer, pointer, pointer],
         "forward": [pointer, whole, pointer, pointer],
         "loss": [pointer, whole, pointer, pointer, pointer, pointer],
+        "gauss_newton": [pointer, whole, pointer, pointer, whole, pointer, pointer, whole, pointer],
+        "solve": [whole, pointer, pointer],
         "activate": [whole, whole, pointer],
         "multiply_derivative": [whole, whole, pointer, pointer],
         "dot": [whole, pointer, pointer],
     }
+    results = {"dot": ctypes.c_double, "solve": whole}
     found = {}
     for name, types in arguments.items():
         function = getattr(_library(), f"dbp_{name}_{suffix}")
-        function.argtypes, function.restype = types, ctypes.c_double if name == "dot" else None
+        function.argtypes, function.restype = types, results.get(name)
         found[name] = function
     return Functions(**found)
 

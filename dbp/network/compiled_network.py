@@ -75,6 +75,7 @@ class CompiledNetwork:
         self._parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
         self.block_rows = block or block_rows(self._parameters)
         self._memory: list[NDArray[np.generic]] = []
+        self._jacobian: list[int] = []  # room for the rows of one block and their packed copy, once asked for
         self._layers = (compiled.Layer * (len(sizes) - 1))()
         for depth, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             self._fill(self._layers[depth], fan_in, fan_out, activations[depth], back=trains and depth > 0)
@@ -112,6 +113,20 @@ class CompiledNetwork:
             *(self._parameters, address(gradient), pointers, ctypes.byref(found)),
         )
         return Sums(found.loss, found.squared_error, found.correct)
+
+    def gauss_newton(self, inputs: Array, weights: Array | None, gram: Array) -> None:
+        """Overwrite the upper triangle of `gram` (P, P) with J'J summed over rows and outputs; below it lies nothing of use.
+
+        J is the Jacobian of the outputs by the parameters; weights (rows,) or None count rows as in `sums`.
+        """
+        stride = _padded(self._parameters)
+        if not self._jacobian:
+            self._jacobian = [self._zeros(self.block_rows * stride) for _ in range(2)]
+        jacobian, panels = self._jacobian
+        self._call.gauss_newton(
+            *(ctypes.byref(self._network), len(inputs), address(inputs), address(weights)),
+            *(self._parameters, address(gram), jacobian, stride, panels),
+        )
 
     def loss(
         self, outputs: Array, targets: Array | Classes, weights: Array | None = None, delta: Array | None = None

@@ -11,6 +11,11 @@
 #include "losses.h"
 #include "products.h"
 
+#ifdef DBP_DOUBLE
+#define SQRT sqrt
+#else
+#define SQRT sqrtf
+#endif
 #define NAME_(name, suffix) dbp_##name##_##suffix
 #define NAME(name, suffix) NAME_(name, suffix)
 #define EXPORT(name) __attribute__((visibility("default"))) NAME(name, DBP_SUFFIX)
@@ -181,6 +186,70 @@ void EXPORT(sums)(network *net, int64_t rows, const real *in, const known *want,
     }
     found->loss = tree_sum(sums.loss);
     found->squared_error = tree_sum(sums.squared_error);
+}
+
+/* jacobian (rows, stride) = sqrt(weight) dy_n/dtheta of each row, for one output n; delta is used up. */
+static void jacobian_rows(const network *net, int64_t rows, const real *in, int64_t output, const real *weights,
+                          int64_t parameters, real *jacobian, int64_t stride) {
+    const layer *last = &net->layer[net->layers - 1];
+    memset(last->delta, 0, rows * last->stride * sizeof(real));
+    for (int64_t m = 0; m < rows; m++) last->delta[m * last->stride + output] = weights ? SQRT(weights[m]) : 1;
+    for (int64_t l = net->layers - 1; l >= 0; l--) {
+        const layer *at = &net->layer[l];
+        const real *below = l ? net->layer[l - 1].output : in;
+        int64_t below_stride = l ? net->layer[l - 1].stride : at->inputs;
+        multiply_derivative((int)at->activation, rows * at->stride, at->output, at->delta);
+        parameters -= (at->inputs + 1) * at->outputs;
+        for (int64_t m = 0; m < rows; m++) {
+            real *to = jacobian + m * stride + parameters;
+            const real *delta = at->delta + m * at->stride;
+            for (int64_t i = 0; i < at->inputs; i++, to += at->outputs)
+                for (int64_t o = 0; o < at->outputs; o++) to[o] = below[m * below_stride + i] * delta[o];
+            memcpy(to, delta, at->outputs * sizeof(real));
+        }
+        if (l)
+            multiply(rows, at->outputs, at->inputs, at->delta, at->stride, at->transposed, NULL, net->layer[l - 1].delta,
+                     below_stride);
+    }
+}
+
+/* The upper triangle of gram (P, P) = J^T J over all rows and outputs, J the Jacobian of the outputs: the Gauss-Newton matrix of the
+ * squared error. Lent: jacobian (block rows, stride), panels of the same size.
+ */
+void EXPORT(gauss_newton)(network *net, int64_t rows, const real *in, const real *weights, int64_t parameters, real *gram,
+                          real *jacobian, int64_t stride, real *panels) {
+    int64_t blocks = (rows + net->block_rows - 1) / net->block_rows;
+    for (int64_t block = 0; block < blocks; block++) {
+        int64_t from = rows * block / blocks, count = rows * (block + 1) / blocks - from;
+        const real *x = in + from * net->layer[0].inputs;
+        const layer *last = forward(net, count, x);
+        for (int64_t n = 0; n < last->outputs; n++) {
+            jacobian_rows(net, count, x, n, weights ? weights + from : NULL, parameters, jacobian, stride);
+            pack(count, parameters, jacobian, stride, 1, panels);
+            add_gram(count, parameters, jacobian, stride, panels, gram, block > 0 || n > 0);
+        }
+    }
+}
+
+/* Solve A x = b for a symmetric matrix A (size, size), of which the upper triangle is read; A becomes its Cholesky factor, b the
+ * solution. Returns 0, or the row (from 1) at which A is found not to be positive definite.
+ */
+int64_t EXPORT(solve)(int64_t size, real *a, real *b) {
+    for (int64_t i = 0; i < size; i++)
+        for (int64_t j = 0; j < i; j++) a[i * size + j] = a[j * size + i];
+    for (int64_t i = 0; i < size; i++) {
+        real *row = a + i * size;
+        for (int64_t j = 0; j < i; j++) row[j] = (row[j] - inner(j, row, a + j * size)) / a[j * size + j];
+        real pivot = row[i] - inner(i, row, row);
+        if (!(pivot > 0)) return i + 1;
+        row[i] = SQRT(pivot);
+        b[i] = (b[i] - inner(i, row, b)) / row[i];
+    }
+    for (int64_t i = size - 1; i >= 0; i--) {
+        b[i] /= a[i * size + i];
+        for (int64_t j = 0; j < i; j++) b[j] -= b[i] * a[i * size + j];
+    }
+    return 0;
 }
 
 /* out (rows, N_L) = the network's outputs. */

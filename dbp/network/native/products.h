@@ -152,6 +152,22 @@ INLINE real dot(int64_t depth, const real *a, const real *b, int beyond) {
     return tree_of_lanes(sum);
 }
 
+/* sum over k of a[k] b[k] in PAD chains, of vectors with no padding. */
+static real inner(int64_t count, const real *a, const real *b) {
+    vec sum[CHAINS];
+    int64_t k = 0;
+    for (int j = 0; j < CHAINS; j++) sum[j] = (vec){0};
+    for (; k + PAD <= count; k += PAD)
+        for (int j = 0; j < CHAINS; j++) sum[j] = fma_(load(a + k + j * LANES), load(b + k + j * LANES), sum[j]);
+    if (k < count) {
+        real rest[2][PAD] = {{0}};
+        memcpy(rest[0], a + k, (count - k) * sizeof(real));
+        memcpy(rest[1], b + k, (count - k) * sizeof(real));
+        for (int j = 0; j < CHAINS; j++) sum[j] = fma_(load(rest[0] + j * LANES), load(rest[1] + j * LANES), sum[j]);
+    }
+    return tree_of_lanes(sum);
+}
+
 /* out (rows, columns) = in (rows, depth) B + row, with B packed (`pack`, or `pack_rows` for few columns); row may be NULL. */
 static void multiply(int64_t rows, int64_t depth, int64_t columns, const real *in, int64_t in_stride, const real *packed,
                      const real *row, real *out, int64_t out_stride) {
@@ -249,6 +265,20 @@ static void multiply_transposed(int64_t rows, int64_t features, int64_t columns,
                 target into = {start, NULL, gradient + f * columns + first, columns, columns - first};
                 done = some_rows(strip_end - f, vectors, rows, left + (f - strip), 1, left_stride, right, right_stride, &into);
             }
+        }
+    }
+}
+
+/* The upper triangle of gram (columns, columns) = or += rows^T rows, for rows (count, columns) that were packed into panels; what is
+ * written below the diagonal is of no use.
+ */
+static void add_gram(int64_t count, int64_t columns, const real *rows, int64_t stride, const real *panels, real *gram, int add) {
+    for (int64_t first = 0; first < columns; first += PANEL) {
+        int vectors = vectors_of_panel(columns, first);
+        int64_t last = minimum(columns, first + vectors * LANES);
+        for (int64_t f = 0, done; f < last; f += done) {
+            target into = {add ? FROM_RESULT : FROM_ZERO, NULL, gram + f * columns + first, columns, columns - first};
+            done = some_rows(last - f, vectors, count, rows + f, 1, stride, panels + first * count, vectors * LANES, &into);
         }
     }
 }
