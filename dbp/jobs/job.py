@@ -22,12 +22,14 @@ from dbp.jobs.problems import problems_of
 from dbp.jobs.strict_yaml import YamlValue, to_yaml
 from dbp.network.activations import ActivationName
 from dbp.network.losses import LossName
-from dbp.optimizers.registry import NAMES, OptimizerOptions
+from dbp.optimizers.registry import OptimizerOptions
 
 Task: TypeAlias = Literal["classification", "regression"]
 Precision: TypeAlias = Literal["float32", "float64"]
 Reduction: TypeAlias = Literal["mean", "sum"]
 
+# Keys of the optimizer that came after the first release: at these values they change nothing, and older runs' fingerprints hold.
+_CAME_LATER = {"nesterov": False, "schedule": {"name": "constant"}}
 _MAX_UNITS = 1_000_000
 _MAX_LAYERS = 1_000
 
@@ -259,6 +261,9 @@ class Job(_Section):
         values["data"]["target"] = self.data.targets
         values["data"]["standardize_target"] = self.standardizes_target
         values["network"]["activation"] = self.network.activations
+        for key, default in _CAME_LATER.items():
+            if values["optimizer"].get(key) == default:
+                del values["optimizer"][key]
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -282,6 +287,6 @@ def _validate(cls: type[Job], values: Mapping[str, YamlValue]) -> tuple[Job | No
     try:
         return cls.model_validate(values), []
     except ValidationError as error:
-        found = problems_of(error, job_schema(), values, NAMES)
+        found = problems_of(error, job_schema(), values)
     told = {problem.path for problem in found}
     return None, [*found, *(problem for problem in cross_problems(values) if problem.path not in told)]
