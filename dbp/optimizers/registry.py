@@ -11,11 +11,22 @@ from pydantic import Field
 
 from dbp.optimizers.adam import AdamOptions
 from dbp.optimizers.adamw import AdamWOptions
+from dbp.optimizers.conjugate_gradient import ConjugateGradientOptions
 from dbp.optimizers.gradient_descent import GradientDescentOptions
+from dbp.optimizers.lbfgs import LbfgsOptions
 from dbp.optimizers.options import Options
 from dbp.optimizers.rprop import RpropOptions
+from dbp.optimizers.scaled_conjugate_gradient import ScaledConjugateGradientOptions
 
-_Any: TypeAlias = GradientDescentOptions | RpropOptions | AdamOptions | AdamWOptions
+_Any: TypeAlias = (
+    GradientDescentOptions
+    | RpropOptions
+    | AdamOptions
+    | AdamWOptions
+    | ConjugateGradientOptions
+    | ScaledConjugateGradientOptions
+    | LbfgsOptions
+)
 
 OptimizerOptions: TypeAlias = Annotated[_Any, Field(discriminator="name")]
 
