@@ -15,13 +15,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from dbp.optimizers.options import Options
+from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import State, StepResult, Trials, Vector
 from dbp.optimizers.schedules import CONSTANT, STEPS, Schedule, steps_done
 from dbp.optimizers.vectors import scalar, scaled
 
 
-class AdamOptions(Options):
+class AdamOptions(MethodOptions):
     """The `optimizer:` section of a job that uses Adam."""
 
     takes_batches: ClassVar[bool] = True

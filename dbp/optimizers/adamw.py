@@ -11,11 +11,11 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from dbp.optimizers.adam import Adam
-from dbp.optimizers.options import Options
+from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.schedules import CONSTANT, Schedule
 
 
-class AdamWOptions(Options):
+class AdamWOptions(MethodOptions):
     """The `optimizer:` section of a job that uses AdamW."""
 
     takes_batches: ClassVar[bool] = True

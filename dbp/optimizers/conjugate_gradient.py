@@ -17,12 +17,12 @@ from pydantic import Field
 
 from dbp.optimizers.descent import Known, descend, look, steepest_step, unmoved
 from dbp.optimizers.line_search import LineSearch
-from dbp.optimizers.options import Options
+from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import State, StepResult, Trials, Vector
 from dbp.optimizers.vectors import dot, norm, scalar, scaled
 
 
-class ConjugateGradientOptions(Options):
+class ConjugateGradientOptions(MethodOptions):
     """The `optimizer:` section of a job that uses conjugate gradients."""
 
     name: Literal["conjugate_gradient"] = Field(

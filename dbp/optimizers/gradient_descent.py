@@ -13,12 +13,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from dbp.optimizers.options import Options
+from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import State, StepResult, Trials, Vector
 from dbp.optimizers.schedules import CONSTANT, Schedule, counted, steps_done
 
 
-class GradientDescentOptions(Options):
+class GradientDescentOptions(MethodOptions):
     """The `optimizer:` section of a job that uses gradient descent."""
 
     takes_batches: ClassVar[bool] = True

@@ -21,12 +21,12 @@ from pydantic import Field
 
 from dbp.optimizers.descent import Accepted, Known, descend, look, steepest_step, unmoved
 from dbp.optimizers.line_search import LineSearch
-from dbp.optimizers.options import Options
+from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import Evaluation, State, StepResult, Trials, Vector
 from dbp.optimizers.vectors import dot, norm, scalar
 
 
-class LbfgsOptions(Options):
+class LbfgsOptions(MethodOptions):
     """The `optimizer:` section of a job that uses L-BFGS."""
 
     name: Literal["lbfgs"] = Field(

@@ -14,7 +14,7 @@ from dbp.optimizers.adamw import AdamWOptions
 from dbp.optimizers.conjugate_gradient import ConjugateGradientOptions
 from dbp.optimizers.gradient_descent import GradientDescentOptions
 from dbp.optimizers.lbfgs import LbfgsOptions
-from dbp.optimizers.options import Options
+from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.rprop import RpropOptions
 from dbp.optimizers.scaled_conjugate_gradient import ScaledConjugateGradientOptions
 
@@ -30,7 +30,7 @@ _Any: TypeAlias = (
 
 OptimizerOptions: TypeAlias = Annotated[_Any, Field(discriminator="name")]
 
-METHODS: dict[str, type[Options]] = {
+METHODS: dict[str, type[MethodOptions]] = {
     get_args(options.model_fields["name"].annotation)[0]: options for options in get_args(_Any)
 }
 """The options of each method, by its name in a job file."""

@@ -13,26 +13,30 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from dbp.optimizers.options import Options
+from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import State, StepResult, Trials, Vector
 from dbp.optimizers.vectors import scalar
 
 
-class RpropOptions(Options):
+class RpropOptions(MethodOptions):
     """The `optimizer:` section of a job that uses Rprop."""
 
     name: Literal["rprop"] = Field(
         description="iRprop+ (Igel & Huesken 2003): a step size per parameter, from signs alone."
     )
     first_step: float = Field(
-        default=0.0125, gt=0, description="Every parameter's step size at the start (the paper's)."
+        default=0.1, gt=0, description="Every parameter's step size at the start (Riedmiller & Braun 1993)."
     )
     increase: float = Field(default=1.2, gt=1, description="Growth of a step size while the slope keeps its sign.")
     decrease: float = Field(default=0.5, gt=0, lt=1, description="What is left of a step size when the sign turns.")
     smallest_step: float = Field(
         default=1e-10, gt=0, description="No step size falls below it (a step size of 0 could not grow again)."
     )
-    largest_step: float = Field(default=50.0, gt=0, description="No step size grows beyond it (the paper's).")
+    largest_step: float = Field(
+        default=1.0,
+        gt=0,
+        description="No step size grows beyond it. 1 keeps units from saturating; the papers have 50, for other units.",
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> RpropOptions:
@@ -52,11 +56,11 @@ class RpropOptions(Options):
 class Rprop:
     """iRprop+ with the options of `RpropOptions`."""
 
-    first_step: float = 0.0125
+    first_step: float = 0.1
     increase: float = 1.2
     decrease: float = 0.5
     smallest_step: float = 1e-10
-    largest_step: float = 50.0
+    largest_step: float = 1.0
 
     def init(self, parameters: Vector) -> State:
         """Step sizes, the last slopes (0 after a turn) and the last updates, (P,) each; the last objective, (1,)."""

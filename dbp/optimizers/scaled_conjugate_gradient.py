@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import Field
 
 from dbp.optimizers.descent import Known, ask, is_finite, look, unmoved
-from dbp.optimizers.options import Options
+from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import Evaluation, State, StepResult, Trials, Vector
 from dbp.optimizers.vectors import dot, moved, norm, scalar, scaled
 
@@ -33,7 +33,7 @@ _TRIALS = 30  # failures in a row after which the direction is given up
 _WORST = -1e3  # Delta is cut off there, so that one value that overflowed does not end all movement
 
 
-class ScaledConjugateGradientOptions(Options):
+class ScaledConjugateGradientOptions(MethodOptions):
     """The `optimizer:` section of a job that uses scaled conjugate gradients."""
 
     name: Literal["scaled_conjugate_gradient"] = Field(

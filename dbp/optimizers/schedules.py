@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dbp.optimizers.options import Options
+from dbp.optimizers.options import Section
 from dbp.optimizers.vectors import scalar
 
 
-class Constant(Options):
+class Constant(Section):
     """The learning rate stays as it is."""
 
     name: Literal["constant"] = Field(description="The learning rate stays as it is.")
@@ -32,7 +32,7 @@ class Constant(Options):
         return 1.0
 
 
-class Step(Options):
+class Step(Section):
     """The learning rate falls in stairs."""
 
     name: Literal["step"] = Field(description="The learning rate falls in stairs.")
@@ -46,7 +46,7 @@ class Step(Options):
         return float(self.multiply_by ** (step // self.every))
 
 
-class Cosine(Options):
+class Cosine(Section):
     """The learning rate falls along half a cosine (Loshchilov & Hutter 2017)."""
 
     name: Literal["cosine"] = Field(description="The learning rate falls along half a cosine wave, then stays.")
@@ -59,7 +59,7 @@ class Cosine(Options):
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-class InverseTime(Options):
+class InverseTime(Section):
     """The learning rate falls as one over the steps (Robbins & Monro 1951)."""
 
     name: Literal["inverse_time"] = Field(description="The learning rate is divided by 1 + decay * steps done.")
