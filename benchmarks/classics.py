@@ -62,9 +62,7 @@ def two_spirals() -> Classic:
     one = np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1)
     inputs, targets = np.concatenate([one, -one]) / one.std(), np.repeat([[1.0], [0.0]], 97, axis=0)
     activations = ("tanh", "tanh", "sigmoid")
-    return Classic(
-        "two spirals 2-20-20-1", inputs, targets, (2, 20, 20, 1), activations, 10_000, "Lang & Witbrock 1988"
-    )
+    return Classic("two spirals 2-20-20-1", inputs, targets, (2, 20, 20, 1), activations, 5000, "Lang & Witbrock 1988")
 
 
 def sine() -> Classic:

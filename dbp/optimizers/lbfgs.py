@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dbp.optimizers.descent import Accepted, Known, descend, look, steepest_step, unmoved
-from dbp.optimizers.line_search import LineSearch
+from dbp.optimizers.line_search import LineSearch, check_order
 from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import Evaluation, State, StepResult, Trials, Vector
 from dbp.optimizers.vectors import dot, norm, scalar
@@ -42,6 +42,11 @@ class LbfgsOptions(MethodOptions):
     max_evaluations: int = Field(
         default=20, ge=2, description="Evaluations of the objective that one line search may take."
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LbfgsOptions:
+        check_order(self.sufficient_decrease, self.curvature)
+        return self
 
     def build(self) -> Lbfgs:
         """Return the optimiser these options describe."""

@@ -94,7 +94,8 @@ class LineSearch:
             if interval.upper is not None and interval.width <= self.narrowest * far:
                 break
             psi = psi and not (trial.value <= line and trial.slope >= 0)
-            interval = self._refined(interval, trial, (near, far), start, psi and trial.value > line)
+            by_psi = psi and line < trial.value <= interval.lower.value
+            interval = self._refined(interval, trial, (near, far), start, by_psi)
             interval, widths = _narrowed(interval, widths)
             near, far = _bounds(interval)
             if interval.upper is not None:
@@ -116,6 +117,12 @@ class LineSearch:
         untilted = {sample.step: sample for sample in (interval.upper, interval.lower, trial) if sample is not None}
         upper = None if found.upper is None else untilted[found.upper.step]
         return Interval(untilted[found.lower.step], upper, found.trial)
+
+
+def check_order(sufficient_decrease: float, curvature: float) -> None:
+    """Raise ValueError unless mu < eta: only then is there a step that meets both conditions."""
+    if not sufficient_decrease < curvature:
+        raise ValueError(f"curvature is {curvature}; expected more than sufficient_decrease ({sufficient_decrease})")
 
 
 def _tilted(sample: Sample, slope: float) -> Sample:

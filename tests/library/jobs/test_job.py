@@ -124,6 +124,8 @@ ONE_MISTAKE: list[tuple[str, Any, str]] = [
     ("optimizer", {"name": "adam", "beta_1": 1}, 'optimizer.beta_1: unknown key; did you mean "beta1"?'),
     ("optimizer", {"name": "adam", "beta1": 1}, "optimizer.beta1: 1 is not allowed; expected a number of at least 0 and less"),
     ("optimizer", {"name": "rprop", "first_step": 60}, "optimizer: first_step is 60.0; expected from smallest_step (1e-10) to"),
+    ("optimizer", {"name": "lbfgs", "curvature": 1e-4}, "optimizer: curvature is 0.0001; expected more than sufficient_decre"),
+    ("optimizer", {"name": "lbfgs", "memory": 0}, "optimizer.memory: 0 is not allowed; expected a whole number from 1 to 1,000"),
     ("optimizer", "adam", 'optimizer: "adam" is not a section with a name (one of: gradient_descent, '),
     ("optimizer.schedule", {"name": "cosin"}, 'optimizer.schedule.name: "cosin" is not known; expected one of: constant, step, '
     'cosine, inverse_time; did you mean "cosine"?'),

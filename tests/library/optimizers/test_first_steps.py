@@ -166,13 +166,13 @@ def test_conjugate_gradients_solve_a_bowl_in_as_many_steps_as_it_has_dimensions(
         residual = before - step * CURVATURES * direction
         direction = residual + (residual @ residual) / (before @ before) * direction
         points.append(point)
-    ours = trace(build("conjugate_gradient", curvature=1e-9, max_evaluations=60), steps=5)
+    ours = trace(build("conjugate_gradient", sufficient_decrease=1e-10, curvature=1e-9, max_evaluations=60), steps=5)
     np.testing.assert_allclose(ours, points, rtol=1e-4, atol=1e-6)
 
 
 def test_scaled_conjugate_gradients_take_the_same_steps_without_a_line_search():
     """On a bowl the measured curvature is exact and the damping of 1e-6 nearly nothing: linear conjugate gradients again."""
-    tight = trace(build("conjugate_gradient", curvature=1e-9, max_evaluations=60), steps=5)
+    tight = trace(build("conjugate_gradient", sufficient_decrease=1e-10, curvature=1e-9, max_evaluations=60), steps=5)
     np.testing.assert_allclose(trace(build("scaled_conjugate_gradient"), steps=5), tight, rtol=1e-3, atol=1e-5)
 
 
