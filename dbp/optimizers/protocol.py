@@ -44,7 +44,9 @@ class StepResult:
     parameters: Vector  # (P,)
     state: State
     evaluation: Evaluation
-    finished: str | None = None  # a sentence, when no further step could improve: parameters are then the best known
+    finished: str | None = (
+        None  # a sentence, when no step can improve any more; the parameters are the best, up to rounding
+    )
 
 
 Trials = Generator[Vector, Evaluation, StepResult]
