@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 .PHONY: demo test lint types bench clean environment test-environment
 
-$(VENV)/.run: pyproject.toml
+$(VENV)/.run: pyproject.toml setup.py $(wildcard dbp/network/native/*)
 	@echo "== making the environment in $(VENV) (about a minute, once)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples]'

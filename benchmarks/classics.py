@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 import dbp
-from dbp.network.threads import one_blas_thread
 from dbp.optimizers.protocol import Evaluation
 from dbp.optimizers.registry import METHODS
 
@@ -89,7 +88,7 @@ def evaluations_needed(classic: Classic, options: dict[str, Any], seed: int) -> 
     optimizer = METHODS[options["name"]].model_validate(options).build()
     point = network.initial_parameters(seed, "float64")
     state, asked, rows = optimizer.init(point), 0, len(classic.inputs)
-    with one_blas_thread(), np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
         while asked < classic.evaluations:
             trials = optimizer.step(point, state)
             at = next(trials)

@@ -1,22 +1,22 @@
 """The kernel beside the machine's matrix-multiply rate and beside torch, one thread each; and what shards and tree cost.
 
-Prints JSON. Run with OPENBLAS_CORETYPE=Haswell for the kernels of every AVX2 machine.
+Prints JSON. The environment decides the instructions of each: DBP_INSTRUCTIONS, OPENBLAS_CORETYPE, MKL_ENABLE_INSTRUCTIONS.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 
 import numpy as np
 import torch
 from measuring import interleaved
 from shapes import SHAPES, MadeUpRows, Shape
+from threadpoolctl import threadpool_limits
 
 from dbp.network.backprop import Kernel
-from dbp.network.threads import set_one_blas_thread
+from dbp.network.compiled import instruction_set
 from dbp.sums.messages import SumTask, TrainingWork, Workload
 from dbp.sums.pool import serial_pool
 from dbp.sums.shards import cut_into_shards
@@ -55,7 +55,7 @@ def measure(shape: Shape, precision: str, rounds: int) -> dict[str, object]:
     network, dtype = shape.network, np.dtype(precision)
     shards = cut_into_shards(shape.rows, shape.sizes)
     source = MadeUpRows(shape.sizes[0], shape.sizes[-1])
-    inputs, targets = source.encode("train", 0, shape.rows, None, dtype)
+    inputs, targets, _ = source.encode("train", 0, shape.rows, None, dtype)
     theta = network.initial_parameters(0, precision)
     gradient = np.empty_like(theta)
     kernel = Kernel(network, "squared_error", dtype)
@@ -67,15 +67,21 @@ def measure(shape: Shape, precision: str, rounds: int) -> dict[str, object]:
     product = np.empty_like(square)
     eager, result = torch_gradient(shape, inputs, targets, theta, shape.rows)
     blocks, _ = torch_gradient(shape, inputs, targets, theta, TORCH_BLOCK)
-    kernel.gradient_sum(theta, inputs, targets, gradient)
+    kernel.move_to(theta)
+    kernel.gradient_sum(inputs, targets, gradient)
     difference = float(np.abs(result() - gradient).max() / np.abs(gradient).max())
     assert difference < (1e-3 if precision == "float32" else 1e-10), (
         difference
     )  # the same work, or the ratio means nothing
+
+    def dbp_gradient() -> None:
+        kernel.move_to(theta)
+        kernel.gradient_sum(inputs, targets, gradient)
+
     seconds = interleaved(
         {
             "matmul": lambda: np.matmul(square, square, out=product),
-            "dbp": lambda: kernel.gradient_sum(theta, inputs, targets, gradient),
+            "dbp": dbp_gradient,
             "step": lambda: pool.sum(SumTask("gradient", "train"), theta),
             "torch": eager,
             "torch_blocks": blocks,
@@ -103,7 +109,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--quick", action="store_true")
     quick = arguments.parse_args().quick
-    set_one_blas_thread()
+    threadpool_limits(1)
     torch.set_num_threads(1)
     rows = []
     for precision in ("float32",) if quick else ("float32", "float64"):
@@ -111,7 +117,7 @@ def main() -> None:
             used = Shape(shape.sizes, shape.rows // 50) if quick else shape
             print(f"kernel {used.name} {precision}", file=sys.stderr, flush=True)
             rows.append(measure(used, precision, 5 if quick else 9))
-    json.dump({"coretype": os.environ.get("OPENBLAS_CORETYPE"), "torch": torch.__version__, "rows": rows}, sys.stdout)
+    json.dump({"instructions": instruction_set(), "torch": torch.__version__, "rows": rows}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from dbp import Network
+from dbp.sums.messages import EncodedRows
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class MadeUpRows:
 
     def encode(
         self, part: object, start: int, stop: int, encoding: object, dtype: np.dtype[np.floating]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> EncodedRows:
         draw = np.random.default_rng(start)
         shapes = ((stop - start, self.features), (stop - start, self.outputs))
         inputs, targets = (draw.standard_normal(shape).astype(dtype) for shape in shapes)
-        return inputs, targets
+        return EncodedRows(inputs, targets)

@@ -84,7 +84,9 @@ def _report(summary: Summary, output: Output) -> None:
                 "directory": summary.directory,
                 "state": summary.state,
                 "reason": summary.reason,
+                "rule": summary.rule,
                 "steps": summary.step,
+                "model_step": summary.model_step,
                 "loss": summary.loss,
                 "rms": summary.rms,
                 "validation": summary.validation,
@@ -102,7 +104,8 @@ def _report(summary: Summary, output: Output) -> None:
     }
     if summary.validation is not None:
         fields["validation"] = summary.validation
-    fields["model"] = shown_path(JobDirectory(summary.directory).model_file)
+    kept = "" if summary.model_step == summary.step else f" (of step {summary.model_step}, the lowest validation loss)"
+    fields["model"] = f"{shown_path(JobDirectory(summary.directory).model_file)}{kept}"
     fields["parameters"] = f"SHA-256 {summary.parameters_sha256}"
     fields["time"] = duration(summary.seconds)
     output.fields(fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from dbp.jobs.directory import JobDirectory
 from dbp.jobs.status import Status, describe_state, read_status
 
 if TYPE_CHECKING:
+    from dbp.jobs.job import Job
     from dbp.models.model import Model
 
 
@@ -84,32 +86,43 @@ def open_model(name: str, storage: Path) -> Model:
     return load_model(directory.model_file)
 
 
-def finished(directory: JobDirectory, max_steps: int) -> dict[str, object] | None:
-    """Return the result of a job that has nothing left to do, as `dbp run --json` gave it; None for any other job."""
+def finished(directory: JobDirectory, wanted: Job) -> dict[str, object] | None:
+    """Return the result of a job that has nothing left to do, as `dbp run --json` gave it; None for any other job.
+
+    `wanted` is the job as it is to be resumed: other stopping rules may have it go on, or keep other parameters.
+    """
+    from dbp.jobs.job import Job
     from dbp.jobs.metrics import read_metrics
     from dbp.models.model import load_model
 
     view = describe(directory)
-    if (
-        view.status is None
-        or view.state != "SUCCEEDED"
-        or view.status.step < max_steps
-        or not directory.model_file.is_file()
-    ):
+    status = view.status
+    if status is None or view.state != "SUCCEEDED" or not directory.model_file.is_file():
         return None
+    # max_steps ends a job whatever other rules did; the other rules end it again however many steps are asked for.
+    rule = status.rule or "max_steps"
+    if rule == "max_steps" and status.step < wanted.training.max_steps:
+        return None
+    if wanted.stopping != Job.from_file(directory.job_file).stopping:
+        return None
+    kept = status.step if status.model_step is None else status.model_step
     steps = read_metrics(directory.metrics_file).steps
-    last = steps[-1] if steps else {}
+    of_model: Mapping[str, object] = next((step for step in reversed(steps) if step["step"] == kept), {})
     prefix = "validation_"
     validation = {
-        key.removeprefix(prefix): value for key, value in last.items() if key.startswith(prefix) and value is not None
+        key.removeprefix(prefix): value
+        for key, value in of_model.items()
+        if key.startswith(prefix) and value is not None
     }
     return {
         "job": directory.id,
         "directory": directory.path,
         "state": view.state,
         "reason": view.message,
-        "steps": view.status.step,
-        "loss": view.status.loss,
+        "rule": rule,
+        "steps": status.step,
+        "model_step": kept,
+        "loss": status.loss,
         "validation": validation or None,
         "model": directory.model_file,
         "parameters_sha256": load_model(directory.model_file).parameters_sha256,

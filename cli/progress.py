@@ -102,6 +102,7 @@ class LineProgress(Observer):
     def __init__(self) -> None:
         self._plan: Plan | None = None
         self._gauge = Gauge(1, 1)
+        self._last: StepMetrics | None = None
         self._printed_step = 0
         self._printed_at = 0.0
 
@@ -118,13 +119,22 @@ class LineProgress(Observer):
     def step(self, metrics: StepMetrics) -> None:
         """See `Observer`."""
         self._gauge.read(metrics)
+        self._last = metrics
         if self._plan is not None and self._due(metrics.step, self._plan):
-            self._printed_step, self._printed_at = metrics.step, time.perf_counter()
-            talk(f"step {metrics.step}/{self._plan.max_steps}  {self._gauge.show(metrics)}")
+            self._print(metrics, self._plan)
 
     def warning(self, text: str) -> None:
         """See `Observer`."""
         talk(f"warning: {text}")
+
+    def finished(self, summary: Summary) -> None:
+        """See `Observer`: where a rule ended the run, no one knew that this step would be the last."""
+        if self._plan is not None and self._last is not None and self._last.step != self._printed_step:
+            self._print(self._last, self._plan)
+
+    def _print(self, metrics: StepMetrics, plan: Plan) -> None:
+        self._printed_step, self._printed_at = metrics.step, time.perf_counter()
+        talk(f"step {metrics.step}/{plan.max_steps}  {self._gauge.show(metrics)}")
 
     def _due(self, step: int, plan: Plan) -> bool:
         if step in (plan.first_step, plan.max_steps):

@@ -31,6 +31,10 @@ network:
   activation: tanh              # tanh, relu, leaky_relu, sigmoid, softplus or identity; or a list, one for each hidden layer
   output_activation: identity   # of the last layer; must be identity with cross_entropy, whose softmax is part of the loss
   outputs: null                 # units of the last layer; null: what the target needs
+  initializer: glorot           # of the first weights: glorot, he (for relu), lecun, or uniform
+  initializer_range: null       # r of uniform, whose weights are drawn between -r and r
+  start_from: null              # a model.safetensors to go on from, with its encoding of columns; relative to this file's folder
+  start_sha256: null            # the SHA-256 of its parameters; null: any
 
 loss: $loss$loss_gap# cross_entropy (classification) or squared_error
 
@@ -49,6 +53,16 @@ training:
   precision: float32            # or float64
   validate_every: 10            # steps between two looks at the validation rows
   l2_penalty: 0.0               # of the weights; 0: none
+
+stopping:
+  target_loss: null             # training ends when the objective is as low as this; null: this rule is off
+  gradient_tolerance: null      # ... when the norm of its gradient is as small as this
+  loss_change: null             # ... when the objective changes by no more than this share
+  loss_change_steps: 10         # of `loss_change`
+  patience: null                # ... after so many validations in a row without improvement
+  min_improvement: 0.0          # by how much the validation loss must fall to count for `patience`
+  max_seconds: null             # ... after so many seconds of training; the result then depends on the machine
+  keep: null                    # the parameters in the model file: best (on validation rows) or last; null: best with `patience`
 
 workers: 2                      # worker processes; 0: train in one process, without Ray. The result has the same bits
 

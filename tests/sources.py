@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dbp import Network
-from dbp.sums.messages import TrainingWork, Workload
+from dbp.sums.messages import EncodedRows, TrainingWork, Workload
 from dbp.sums.shards import Shards
 
 
@@ -31,7 +31,7 @@ class RandomRows:
 
     def encode(self, part, start, stop, encoding, dtype):
         inputs, targets = self._all()
-        return inputs[start:stop].astype(dtype), targets[start:stop].astype(dtype)
+        return EncodedRows(inputs[start:stop].astype(dtype), targets[start:stop].astype(dtype))
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,16 @@ HOMES = {"dbp": ROOT / "dbp", "dbp.workers": ROOT / "workers", "dbp.cli": ROOT /
 # Inside the library: a room may import the rooms to its right in its line, and itself.
 ROOMS = {
     "seeds": (),
+    "vectors": ("network",),
     "errors": (),
     "storage": ("errors",),
-    "network": ("seeds",),
-    "optimizers": (),
+    "network": ("errors", "seeds"),
+    "optimizers": ("vectors",),
     "data": ("errors", "seeds"),
     "jobs": ("errors", "storage", "network", "optimizers"),
     "sums": ("errors", "seeds", "network", "data"),
     "models": ("errors", "storage", "network", "data"),
-    "training": ("errors", "storage", "jobs", "network", "optimizers", "sums"),
+    "training": ("errors", "storage", "jobs", "network", "optimizers", "sums", "vectors"),
 }
 
 
@@ -122,7 +123,12 @@ def test_a_wheel_holds_dbp_and_nothing_else(wheel):
         tops = {name.split("/")[0] for name in archive.namelist()}
         names = set(archive.namelist())
     assert {top for top in tops if not top.endswith(".dist-info")} == {"dbp"}
-    assert {"dbp/py.typed", "dbp/workers/train.py", "dbp/cli/commands/run.py"} <= names
+    assert {"dbp/py.typed", "dbp/workers/train.py", "dbp/cli/commands/run.py", "dbp/network/_kernel.so"} <= names
+
+
+def test_a_wheel_serves_every_python_3_of_its_platform(wheel):
+    """The kernel needs nothing of Python's: no headers to build, no ABI to match."""
+    assert re.fullmatch(r"dbp-[\d.]+-py3-none-(linux|macosx)_\w+\.whl", wheel.name)
 
 
 def test_a_wheel_runs_beside_a_users_own_workers_and_cli(wheel, tmp_path):

@@ -27,10 +27,10 @@ def test_all_of_it_runs_on_tiny_tables(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "latest.json").read_text())
-    for table in (found["kernel"], found["kernel_haswell"]):
+    for table in (found["kernel"], found["kernel_avx2"]):
         assert table["rows"]
         assert all(set(row) >= KERNEL and 0 < row["share"] < 1.5 for row in table["rows"])
-    assert found["kernel_haswell"]["coretype"] == "Haswell"
+    assert found["kernel_avx2"]["instructions"] == "avx2"
     assert {row["calls"] for row in found["pools"]["overhead"]} == {"compiled", "plain"}
     assert found["pools"]["scaling"]["speedup"] > 0
     assert found["machine"]["cpu"]["model"] in page.read_text()
@@ -41,7 +41,7 @@ def test_the_page_has_a_place_for_every_table():
     """Each measured part between its marks, filled."""
     module = _run_module()
     text = (ROOT / "docs" / "benchmarks.md").read_text()
-    for name in ("machine", "kernel", "kernel-haswell", "overhead", "scaling", "import"):
+    for name in ("machine", "kernel", "kernel-avx2", "overhead", "scaling", "import"):
         begin, end = module.MARK.format(name), module.MARK.format(f"end of {name}")
         assert begin in text
         assert len(text.split(begin)[1].split(end)[0].strip()) > 20, name

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.errors import DbpError, JobFailedError
-from dbp.network.threads import set_one_blas_thread
 from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
 from dbp.sums.shard_worker import ShardWorker
 from dbp.workers.doorbell import Bell
@@ -22,7 +21,6 @@ class GradientWorker:
     """Loads its shards once, owns its buffers, answers one call at a time."""
 
     def __init__(self, worker: int, workload: Workload, bell: Bell) -> None:
-        set_one_blas_thread()
         self._number = worker
         self._worker = ShardWorker(workload)
         self._bell = bell

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from dbp.data.encoding import Encoding
 from dbp.errors import CheckpointError
 from dbp.storage.checkpoints import Checkpoint, CheckpointStore
 from dbp.training.coordinator import Progress
+from dbp.training.memory import Memory
 from dbp.training.observers import Observer
 
 PARAMETERS = "parameters"
 STATE_PREFIX = "optimizer."
+MEMORY_PREFIX = "stopping."
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,13 @@ class JobCheckpoints:
         """Write a checkpoint; it is safe when this returns. StorageError if it cannot be written."""
         arrays = {PARAMETERS: progress.parameters}
         arrays |= {STATE_PREFIX + name: array for name, array in progress.state.items()}
+        arrays |= {MEMORY_PREFIX + name: array for name, array in progress.memory.to_arrays().items()}
         path = self.store.save(Checkpoint(progress.step, arrays, self.origin.to_metadata()))
         self.observer.checkpoint(progress.step, path)
 
     @staticmethod
     def progress_of(checkpoint: Checkpoint, start: NDArray[np.floating]) -> Progress:
-        """Return the progress in a checkpoint. CheckpointError if its parameters are not like `start`, the job's start vector."""
+        """Return the progress in a checkpoint. CheckpointError if its parameters are not like `start`, a vector of the job's."""
         parameters = checkpoint.arrays.get(PARAMETERS)
         if parameters is None or parameters.shape != start.shape or parameters.dtype != start.dtype:
             seen = (
@@ -92,9 +96,20 @@ class JobCheckpoints:
             raise CheckpointError(
                 f"checkpoint of step {checkpoint.step}: {seen}; expected shape {start.shape}, {start.dtype}"
             )
-        state = {
-            name.removeprefix(STATE_PREFIX): cast("NDArray[np.floating]", array)
-            for name, array in checkpoint.arrays.items()
-            if name.startswith(STATE_PREFIX)
-        }
-        return Progress(checkpoint.step, cast("NDArray[np.floating]", parameters), state)
+        state = _below(STATE_PREFIX, checkpoint.arrays)
+        try:
+            memory = Memory.from_arrays(_below(MEMORY_PREFIX, checkpoint.arrays))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"checkpoint of step {checkpoint.step}: what it remembers cannot be used ({error})"
+            ) from error
+        if memory.best is not None and memory.best.parameters.shape != start.shape:
+            raise CheckpointError(
+                f"checkpoint of step {checkpoint.step}: best parameters of shape {memory.best.parameters.shape}; "
+                f"expected {start.shape}"
+            )
+        return Progress(checkpoint.step, cast("NDArray[np.floating]", parameters), state, memory)
+
+
+def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -14,7 +14,7 @@ from dbp.errors import InputError
 MEBIBYTE = 1 << 20
 OBJECT_STORE_FLOOR = 80 * MEBIBYTE  # Ray accepts no less than 75 MiB
 
-# One BLAS thread per worker, from the first instruction on: a limit set later leaves idle threads behind.
+# One thread per worker: numpy's BLAS, which the kernel does not use, would start one per CPU and leave them idle.
 WORKER_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 

@@ -12,11 +12,13 @@ from dbp.data.encoding import Encoding
 from dbp.data.statistics import ColumnSummary
 from dbp.errors import JobFileError, Problem
 from dbp.jobs.job import Job
+from dbp.models.model import Model
 from dbp.network.network import Network
 from dbp.sums.messages import Part, SumTask, TrainingWork, Workload
 from dbp.sums.pool import WorkerPool
 from dbp.sums.shards import Shards, cut_into_shards
 from dbp.training.observers import Observer
+from dbp.workers.warm_start import adopt_encoding
 
 MOST_CLASSES_EXPECTED = 1000
 
@@ -62,12 +64,22 @@ def raw_workload(job: Job, dataset: Dataset) -> Workload:
     return Workload(dataset, shards, job.training.seed)
 
 
-def fit_encoding(job: Job, dataset: Dataset, pool: WorkerPool, observer: Observer) -> Encoding:
-    """Look at every cell once, as a sharded sum, and return how columns are encoded. DataError for cells that cannot be used."""
+def fit_encoding(
+    job: Job, dataset: Dataset, pool: WorkerPool, observer: Observer, start: Model | None = None
+) -> Encoding:
+    """Look at every cell once, as a sharded sum, and return how columns are encoded: as in `start`, if there is one.
+
+    DataError for cells that cannot be used.
+    """
     summaries = {"train": cast(ColumnSummary, pool.sum(SumTask("summarize", "train")))}
     if dataset.validation_rows:
         summaries["validation"] = cast(ColumnSummary, pool.sum(SumTask("summarize", "validation")))
     dataset.check(summaries["train"], summaries.get("validation"))
+    if start is not None:
+        adopted, warnings = adopt_encoding(job, dataset, start, summaries["train"].labels)
+        for warning in warnings:
+            observer.warning(warning)
+        return adopted
     encoding = Encoding.from_summary(
         summaries["train"],
         features=dataset.features,

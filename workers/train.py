@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dbp.data.dataset import Dataset
 from dbp.data.encoding import Encoding
 from dbp.errors import DbpError, JobDirectoryError
@@ -28,10 +31,11 @@ from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import WorkerPool
 from dbp.training.coordinator import Coordinator, Outcome, Progress, Schedule
-from dbp.training.objective import Objective
+from dbp.training.memory import Remember
+from dbp.training.objective import LossReport, Objective
 from dbp.training.observers import Observer, Observers, Plan, StepMetrics, Summary
 from dbp.training.recorder import Recorder
-from dbp.training.stopping import MaxSteps, Requested, StopRequest
+from dbp.training.stopping import StopRequest
 from dbp.workers.job_checkpoints import JobCheckpoints, Origin
 from dbp.workers.pools import open_pool
 from dbp.workers.preparation import (
@@ -43,6 +47,8 @@ from dbp.workers.preparation import (
     open_dataset,
     raw_workload,
 )
+from dbp.workers.stopping_rules import stopping_rules
+from dbp.workers.warm_start import check_start, open_start, start_parameters
 
 
 @dataclass(frozen=True)
@@ -76,14 +82,17 @@ def train(
         check_job_id(job_id)
         if (storage / job_id).exists():
             JobDirectory.create(storage, job_id)  # raises, with what to do instead
-    run = _Run(job, observer or Observer(), workers, address, stop or StopRequest())
+    start = open_start(job)
+    if start is not None:
+        job = job.starting_from(start.parameters_sha256)
+    run = _Run(job, observer or Observer(), workers, address, stop or StopRequest(), start)
     with run.ready_pool(None) as (pool, prepared):
         directory = JobDirectory.create(storage, job_id or new_job_id(job.name, storage))
+        progress = run.first_progress(prepared)
+        if start is not None:  # first, so that whatever can be resumed needs the model no more
+            run.store(directory, prepared, Observer()).save(progress)
         write_text(directory.job_file, job.to_yaml())
         with directory.locked():
-            network = prepared.network
-            start = network.initial_parameters(job.training.seed, job.training.precision)
-            progress = Progress(0, start, job.optimizer.build().init(start))
             return run.train(pool, prepared, directory, progress, attempt=1)
 
 
@@ -98,7 +107,8 @@ def resume(
 ) -> Result:
     """Go on with a job from its newest good checkpoint, to the same bits as if it had never stopped.
 
-    `overrides` may change what changes no bit (``training.max_steps=500``, ``workers=4``, ``checkpoint.every=10``).
+    `overrides` may change what changes no bit (``training.max_steps=500``, ``stopping.patience=9``, ``workers=4``).
+    A job that a rule ended is ended by it again, at once and with the same model, unless the rule is changed.
     Raises CheckpointError when the job, its data or its network is another than the checkpoint's.
     """
     home = JobDirectory.open(Path(directory))
@@ -109,22 +119,21 @@ def resume(
         if job.fingerprint() != original.fingerprint():
             raise JobDirectoryError(
                 f"{home.job_file}: {', '.join(overrides)} would change the result; a resumed job can change only "
-                "training.max_steps, workers and checkpoint. Start a new job with `dbp run` for anything else"
+                "training.max_steps, stopping, workers and checkpoint. Start a new job with `dbp run` for anything else"
             )
         store = CheckpointStore(home.checkpoints, job.checkpoint.keep)
         newest = store.newest(lambda path, reason: observer.warning(f"{path}: {reason}; using the one before it"))
-        run = _Run(job, observer, workers, address, stop or StopRequest())
+        start = open_start(job) if newest is None else None
+        run = _Run(job, observer, workers, address, stop or StopRequest(), start)
         origin = None if newest is None else Origin.of(newest)
         if origin is not None:
             origin.check(home.checkpoints, job.fingerprint(), run.dataset.fingerprint(), kernel_fingerprint(), observer)
         with run.ready_pool(None if origin is None else origin.encoding) as (pool, prepared):
             if job != original:
                 write_text(home.job_file, job.to_yaml())
-            start = prepared.network.initial_parameters(job.training.seed, job.training.precision)
-            if newest is None:
-                progress = Progress(0, start, job.optimizer.build().init(start))
-            else:
-                progress = JobCheckpoints.progress_of(newest, start)
+            progress = run.first_progress(prepared)
+            if newest is not None:
+                progress = JobCheckpoints.progress_of(newest, progress.parameters)
             status = read_status(home.status_file)
             return run.train(pool, prepared, home, progress, attempt=1 + (status.attempt if status else 0))
 
@@ -133,13 +142,22 @@ class _Run:
     """One run of a job, from its tables to its model."""
 
     def __init__(
-        self, job: Job, observer: Observer, workers: int | None, address: str | None, stop: StopRequest
+        self,
+        job: Job,
+        observer: Observer,
+        workers: int | None,
+        address: str | None,
+        stop: StopRequest,
+        start: Model | None,
     ) -> None:
         self.job, self.observer, self.address, self.stop = job, observer, address, stop
         self.workers = job.workers if workers is None else workers
         self.began = time.perf_counter()
         self.dataset: Dataset = open_dataset(job)
         check_size(job, self.dataset, self.workers)
+        self.start = start
+        if start is not None:
+            check_start(job, self.dataset, start)
         self.raw = raw_workload(job, self.dataset)
 
     @contextmanager
@@ -153,7 +171,7 @@ class _Run:
         with open_pool(raw, self.workers, self.address, vector_bytes, self.observer.warning) as pool:
             if encoding is None:
                 self.observer.stage(f"looking at {dataset.training_rows + dataset.validation_rows} rows")
-                encoding = fit_encoding(job, dataset, pool, self.observer)
+                encoding = fit_encoding(job, dataset, pool, self.observer, self.start)
             prepared = Prepared(build_network(job, encoding), encoding)
             pool.configure(prepared.workload(job, raw))
             self.observer.stage("loading rows")
@@ -161,24 +179,40 @@ class _Run:
                 pool.sum(SumTask("load", part))
             yield pool, prepared
 
+    def first_progress(self, prepared: Prepared) -> Progress:
+        """Return the progress before the first step."""
+        job = self.job
+        if self.start is not None:
+            theta = start_parameters(job, self.start)
+        else:
+            theta = prepared.network.initial_parameters(
+                job.training.seed, job.training.precision, job.network.start_weights
+            )
+        return Progress(0, theta, job.optimizer.build().init(theta))
+
+    def store(self, directory: JobDirectory, prepared: Prepared, observer: Observer) -> JobCheckpoints:
+        """Return where progress is kept."""
+        origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel_fingerprint(), prepared.encoding)
+        return JobCheckpoints(CheckpointStore(directory.checkpoints, self.job.checkpoint.keep), origin, observer)
+
     def train(
         self, pool: WorkerPool, prepared: Prepared, directory: JobDirectory, progress: Progress, attempt: int
     ) -> Result:
         """Train from `progress` and leave model, metrics and status in the job directory."""
-        kernel = kernel_fingerprint()
-        write_json(directory.environment_file, collect_environment(self.dataset.fingerprint(), kernel))
-        origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel, prepared.encoding)
+        environment = collect_environment(self.dataset.fingerprint(), kernel_fingerprint())
+        write_json(directory.environment_file, environment)
         recorder, history = Recorder(directory, attempt), _History()
         observer = Observers(recorder, history, self.observer)
         objective = self._objective(pool, prepared)
         try:
             observer.started(self._plan(prepared, directory, progress, pool))
             with _recording_failure(recorder):
-                coordinator = self._coordinator(objective, directory, origin, observer)
+                coordinator = self._coordinator(objective, self.store(directory, prepared, observer), observer)
                 outcome = coordinator.run(progress)
-                model = self._model(prepared, outcome)
+                kept = self._kept(objective, outcome)
+                model = self._model(prepared, kept)
                 model.save(directory.model_file)
-                summary = self._summary(directory, objective, outcome, model)
+                summary = self._summary(directory, objective, outcome, kept, model)
             observer.finished(summary)
         finally:
             recorder.close()
@@ -195,9 +229,7 @@ class _Run:
             rms_unit=float(units[0]) if len(units) == 1 else 1.0,
         )
 
-    def _coordinator(
-        self, objective: Objective, directory: JobDirectory, origin: Origin, observer: Observer
-    ) -> Coordinator:
+    def _coordinator(self, objective: Objective, store: JobCheckpoints, observer: Observer) -> Coordinator:
         job, training = self.job, self.job.training
         shards = self.raw.shards["train"]
         return Coordinator(
@@ -205,9 +237,12 @@ class _Run:
             optimizer=job.optimizer.build(),
             sampler=None if training.batch == "full" else BatchSampler(shards, training.batch, training.seed),
             schedule=Schedule(training.validate_every, job.checkpoint.every, self.dataset.validation_rows > 0),
-            rules=(MaxSteps(training.max_steps), Requested(self.stop)),
-            store=JobCheckpoints(CheckpointStore(directory.checkpoints, job.checkpoint.keep), origin, observer),
+            rules=stopping_rules(job, self.stop),
+            store=store,
             observer=observer,
+            remember=Remember(
+                job.stopping.loss_change_steps + 1, job.stopping.min_improvement, best=job.stopping.keeps_best
+            ),
         )
 
     def _plan(self, prepared: Prepared, directory: JobDirectory, progress: Progress, pool: WorkerPool) -> Plan:
@@ -226,18 +261,30 @@ class _Run:
             max_steps=self.job.training.max_steps,
         )
 
-    def _model(self, prepared: Prepared, outcome: Outcome) -> Model:
-        about = {"name": self.job.name, "step": outcome.progress.step, "job_fingerprint": self.job.fingerprint()}
-        return Model(prepared.network, outcome.progress.parameters, prepared.encoding, self.job.loss, about)
-
-    def _summary(self, directory: JobDirectory, objective: Objective, outcome: Outcome, model: Model) -> Summary:
-        final = objective.report("train", outcome.progress.parameters)
+    def _kept(self, objective: Objective, outcome: Outcome) -> _Kept:
+        """Return the parameters that are the result: the last, unless the best of an earlier validation are as good and wanted."""
+        last, best = outcome.progress, outcome.progress.memory.best
         validation = None
         if self.dataset.validation_rows:
-            report = objective.report("validation", outcome.progress.parameters)
-            validation = {"loss": report.mean, "rms": report.rms}
-            if report.accuracy is not None:
-                validation["accuracy"] = report.accuracy
+            validation = objective.report("validation", last.parameters)
+            # Put this way round, a last loss that is NaN loses.
+            if self.job.stopping.keeps_best and best is not None and not validation.mean < best.loss:
+                return _Kept(best.step, best.parameters, objective.report("validation", best.parameters))
+        return _Kept(last.step, last.parameters, validation)
+
+    def _model(self, prepared: Prepared, kept: _Kept) -> Model:
+        about = {"name": self.job.name, "step": kept.step, "job_fingerprint": self.job.fingerprint()}
+        return Model(prepared.network, kept.parameters, prepared.encoding, self.job.loss, about)
+
+    def _summary(
+        self, directory: JobDirectory, objective: Objective, outcome: Outcome, kept: _Kept, model: Model
+    ) -> Summary:
+        final = objective.report("train", kept.parameters)
+        validation = None
+        if kept.validation is not None:
+            validation = {"loss": kept.validation.mean, "rms": kept.validation.rms}
+            if kept.validation.accuracy is not None:
+                validation["accuracy"] = kept.validation.accuracy
         return Summary(
             job_id=directory.id,
             directory=directory.path,
@@ -246,10 +293,21 @@ class _Run:
             loss=final.objective,
             rms=final.rms,
             reason=outcome.ending.reason,
+            rule=outcome.ending.rule,
+            model_step=kept.step,
             validation=validation,
             parameters_sha256=model.parameters_sha256,
             seconds=time.perf_counter() - self.began,
         )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The parameters that are the result of a run."""
+
+    step: int
+    parameters: NDArray[np.floating]  # (P,)
+    validation: LossReport | None
 
 
 class _History(Observer):

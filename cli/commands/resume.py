@@ -21,7 +21,7 @@ def resume(
 ) -> None:
     """Go on with an interrupted job, to the same bits as if it had never stopped.
 
-    --set training.max_steps=N goes on with a finished job; nothing that would change the result can be set.
+    --set training.max_steps=N, or other `stopping` rules, go on with a finished job; nothing that would change a step can be set.
     """
     from dbp.jobs.directory import JobDirectory
     from dbp.jobs.job import Job
@@ -31,9 +31,12 @@ def resume(
     if workers is not None:
         changes.append(f"workers={workers}")
     wanted = Job.from_file(directory.job_file, changes)
-    done = finished(directory, wanted.training.max_steps)
+    done = finished(directory, wanted)
     if done is not None:
-        talk(f"{directory.id} is done already: {done['reason']}. For more steps: --set training.max_steps=N")
+        rule = done["rule"]
+        more = {"max_steps": "For more steps: --set training.max_steps=N", "optimizer": "There is nothing left to do"}
+        advice = more.get(str(rule), f"To go on: --set stopping.{rule}=null, or another value")
+        talk(f"{directory.id} is done already: {done['reason']}. {advice}")
         output = Output(json=json)
         if output.mode is Mode.JSON:
             output.json(done)

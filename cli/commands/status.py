@@ -33,4 +33,6 @@ def status(job: JobName, storage: Storage = DEFAULT_STORAGE, json: Json = False)
             "started": view.status.started,
             "heartbeat": view.status.heartbeat,
         }
+        if view.status.rule is not None:
+            fields |= {"ended by": view.status.rule, "model of step": view.status.model_step}
     output.fields(fields)

@@ -46,8 +46,12 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
     from dbp.network.network import Network
     from dbp.workers.pools import open_pool
     from dbp.workers.preparation import build_network, check_size, fit_encoding, open_dataset, raw_workload
+    from dbp.workers.warm_start import check_start, open_start
 
+    start = open_start(job)
     dataset = open_dataset(job)
+    if start is not None:
+        check_start(job, dataset, start)
     check_size(job, dataset, job.workers)
     outputs = job.network.outputs or (len(job.data.targets) if job.task == "regression" else None)
     network = (
@@ -60,7 +64,7 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
 
         warnings = Warnings()
         with open_pool(raw_workload(job, dataset), 0, None, 0, warnings.warning) as pool:
-            network = build_network(job, fit_encoding(job, dataset, pool, warnings))
+            network = build_network(job, fit_encoding(job, dataset, pool, warnings, start))
     return {
         "job": job.name,
         "task": job.task,

@@ -34,6 +34,8 @@ def cross_problems(values: Values) -> list[Problem]:
         *_optimizer(values),
         *_columns(values),
         *_outputs(values),
+        *_stopping(values),
+        *_start(values),
     ]
 
 
@@ -158,3 +160,30 @@ def _outputs(values: Values) -> Iterator[Problem]:
             f"{outputs} output{_s(outputs)} for {len(targets)} target column{_s(len(targets))}; "
             "expected one per target column with task: regression (or leave it out)",
         )
+
+
+def _stopping(values: Values) -> Iterator[Problem]:
+    stopping, data = _section(values, "stopping"), _section(values, "data")
+    patience, keep = stopping.get("patience"), stopping.get("keep")
+    if data.get("validation") is None:
+        needs = "needs validation rows to measure on; expected data.validation, a share of the rows or a table"
+        if type(patience) is int:
+            yield Problem("stopping.patience", f"{patience} {needs}")
+        if keep == "best":
+            yield Problem("stopping.keep", f"best {needs}")
+
+
+def _start(values: Values) -> Iterator[Problem]:
+    network = _section(values, "network")
+    name, spread, start = (network.get(key) for key in ("initializer", "initializer_range", "start_from"))
+    if name == "uniform" and spread is None:
+        yield Problem("network.initializer_range", "missing; expected a number with initializer: uniform, such as 0.1")
+    if isinstance(spread, int | float) and (name is None or name in ("glorot", "he", "lecun")):
+        yield Problem(
+            "network.initializer_range",
+            f"{show(spread)} is not used by initializer {name or 'glorot'}; expected it with initializer: uniform alone",
+        )
+    if isinstance(start, str) and name in ("he", "lecun", "uniform"):
+        yield Problem("network.initializer", f"{name} is not used with start_from; expected one or the other")
+    if start is None and isinstance(network.get("start_sha256"), str):
+        yield Problem("network.start_sha256", "names a model, but start_from names no file; expected both, or none")

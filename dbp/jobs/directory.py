@@ -49,7 +49,7 @@ class JobDirectory:
 
     @property
     def environment_file(self) -> Path:
-        """Versions, CPU, BLAS and data fingerprint (see `environment.py`)."""
+        """Versions, CPU, instructions and data fingerprint (see `environment.py`)."""
         return self.path / "environment.json"
 
     @property

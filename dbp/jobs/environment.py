@@ -1,4 +1,4 @@
-"""What a result's bits depend on besides the job and the data: versions, CPU type and BLAS. Recorded in every job directory."""
+"""What a job ran on: versions, CPU type and the kernel's instructions. Recorded in every job directory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import socket
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from threadpoolctl import threadpool_info
-
+from dbp.network.compiled import instruction_set
 from dbp.storage.atomic_files import Json
 
-_PACKAGES = ("dbp", "numpy", "scipy", "pyarrow", "ray")
+_PACKAGES = ("dbp", "numpy", "pyarrow", "ray")
 
 
 def collect_environment(data_fingerprint: str, kernel_fingerprint: str) -> dict[str, Json]:
@@ -23,8 +22,7 @@ def collect_environment(data_fingerprint: str, kernel_fingerprint: str) -> dict[
     return {
         "versions": versions,
         "cpu": _cpu(Path("/proc/cpuinfo")),
-        "blas": _blas(),
-        "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),
+        "instructions": instruction_set(),
         "host": socket.gethostname(),
         "os": platform.platform(),
         "data_fingerprint": data_fingerprint,
@@ -40,7 +38,7 @@ def _version(name: str) -> str | None:
 
 
 def _cpu(source: Path) -> dict[str, Json]:
-    """Model name and a digest of the flags: which instructions there are decides which kernels BLAS and numpy choose."""
+    """Model name and a digest of the flags: what instructions there are."""
     facts: dict[str, str] = {}
     try:
         for line in source.read_text(errors="replace").splitlines():
@@ -57,17 +55,3 @@ def _cpu(source: Path) -> dict[str, Json]:
         "flags_sha256": digest,
         "cores": os.cpu_count(),
     }
-
-
-def _blas() -> list[Json]:
-    """Name, version, architecture and threads of every BLAS loaded into this process."""
-    return [
-        {
-            "name": library.get("internal_api"),
-            "version": library.get("version"),
-            "architecture": library.get("architecture"),
-            "threads": library.get("num_threads"),
-        }
-        for library in threadpool_info()
-        if library.get("user_api") == "blas"
-    ]

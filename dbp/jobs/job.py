@@ -13,14 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from dbp.errors import JobFileError, Problem
 from dbp.jobs.cross_checks import cross_problems, default_loss
-from dbp.jobs.job_file import apply_overrides, parse_values, read_text, resolve_data_paths
+from dbp.jobs.job_file import apply_overrides, parse_values, read_text, resolve_input_paths
 from dbp.jobs.problems import problems_of
+from dbp.jobs.section import Section
+from dbp.jobs.stopping_options import StoppingOptions
 from dbp.jobs.strict_yaml import YamlValue, to_yaml
 from dbp.network.activations import ActivationName
+from dbp.network.initializers import Initializer, InitializerName
 from dbp.network.losses import LossName
 from dbp.optimizers.registry import OptimizerOptions
 
@@ -28,8 +31,6 @@ Task: TypeAlias = Literal["classification", "regression"]
 Precision: TypeAlias = Literal["float32", "float64"]
 Reduction: TypeAlias = Literal["mean", "sum"]
 
-# Keys of the optimizer that came after the first release: at these values they change nothing, and older runs' fingerprints hold.
-_CAME_LATER = {"nesterov": False, "schedule": {"name": "constant"}}
 _MAX_UNITS = 1_000_000
 _MAX_LAYERS = 1_000
 
@@ -51,6 +52,7 @@ def _no_nul(text: str) -> str:
 
 _PathText = Annotated[str, Field(min_length=1, json_schema_extra={"expected": "a path"}), AfterValidator(_no_nul)]
 _Column = Annotated[str, Field(min_length=1, json_schema_extra={"expected": "the name of a column"})]
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", json_schema_extra={"expected": "64 digits of 0-9 and a-f"})]
 _Share = Annotated[float, Field(gt=0, lt=1)]
 _Units = Annotated[int, Field(ge=1, le=_MAX_UNITS)]
 _ByKind = Discriminator(_kind)
@@ -63,11 +65,7 @@ _Activation = Annotated[
 _Batch = Annotated[Annotated[Literal["full"], Tag("<text>")] | Annotated[int, Field(ge=1), Tag("<number>")], _ByKind]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class DataOptions(_Section):
+class DataOptions(Section):
     """The tables, and which of their columns to learn from."""
 
     train: _PathText = Field(
@@ -99,7 +97,7 @@ class DataOptions(_Section):
         return (self.target,) if isinstance(self.target, str) else tuple(self.target)
 
 
-class NetworkOptions(_Section):
+class NetworkOptions(Section):
     """The network's layers after the input."""
 
     hidden: Annotated[list[_Units], Field(max_length=_MAX_LAYERS)] = Field(
@@ -119,6 +117,29 @@ class NetworkOptions(_Section):
         default=None,
         description="Units of the output layer. By default what the target needs: one per target column, or per class.",
     )
+    initializer: InitializerName = Field(
+        default="glorot",
+        description="How start weights are drawn, uniformly in [-r, r]: `glorot` (r is the root of 6/(n_in+n_out), n_in and "
+        "n_out the layer's inputs and units; for tanh and sigmoid), `he` (6/n_in; for relu), `lecun` (3/n_in), or `uniform` "
+        "(r is initializer_range). Biases start at 0.",
+    )
+    initializer_range: float | None = Field(
+        default=None,
+        ge=1e-6,
+        le=1e6,
+        description="r of the initializer `uniform`, which needs it; null for the others.",
+    )
+    start_from: _PathText | None = Field(
+        default=None,
+        description="A model file of dbp (`model.safetensors` of a job directory) to take the start parameters from, and how "
+        "columns are standardised and classes numbered; new rows are encoded as its rows were. Network, task, columns and "
+        "classes must be the model's. A relative path starts at the folder of the job file.",
+    )
+    start_sha256: _Sha256 | None = Field(
+        default=None,
+        description="The parameters SHA-256 of the model in `start_from`; another model is refused. `dbp run` fills it in, in "
+        "the job directory's job.yaml.",
+    )
 
     @property
     def activations(self) -> tuple[ActivationName, ...]:
@@ -127,8 +148,13 @@ class NetworkOptions(_Section):
             return (*self.activation, self.output_activation)
         return (*[self.activation] * len(self.hidden), self.output_activation)
 
+    @property
+    def start_weights(self) -> Initializer:
+        """How to draw the start vector of a job that starts from no model."""
+        return Initializer(self.initializer, self.initializer_range)
 
-class TrainingOptions(_Section):
+
+class TrainingOptions(Section):
     """How long, how precisely and from which start to train."""
 
     max_steps: int = Field(default=200, ge=1, le=1_000_000_000, description="Stop after this many steps.")
@@ -149,14 +175,14 @@ class TrainingOptions(_Section):
     )
 
 
-class CheckpointOptions(_Section):
+class CheckpointOptions(Section):
     """What to keep on disk, so that an interrupted job can go on."""
 
     every: int = Field(default=50, ge=1, description="Write a checkpoint every so many steps (and at the end).")
     keep: int = Field(default=3, ge=1, description="How many of the newest checkpoints to keep.")
 
 
-class Job(_Section):
+class Job(Section):
     """A training job. `from_file` and `from_text` report everything wrong with it at once."""
 
     name: str = Field(
@@ -175,6 +201,11 @@ class Job(_Section):
     optimizer: OptimizerOptions = Field(description="The training method. Its other keys depend on its name.")
     training: TrainingOptions = Field(
         default=TrainingOptions(), description="How long, how precisely and from which start to train."
+    )
+    stopping: StoppingOptions = Field(
+        default=StoppingOptions(),
+        description="When to stop before training.max_steps, and which parameters to keep. Changes no bit of a step, so a job may "
+        "be resumed with other rules; what was remembered for the old ones (losses, validations waited, seconds) stands for them.",
     )
     workers: int = Field(
         default=2, ge=0, le=1024, description="Worker processes; 0 computes in the calling process. Changes no bit."
@@ -235,7 +266,7 @@ class Job(_Section):
         Raises JobFileError with all problems.
         """
         copy = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
-        resolve_data_paths(copy, Path.cwd() if folder is None else Path(folder))
+        resolve_input_paths(copy, Path.cwd() if folder is None else Path(folder))
         job, found = _validate(cls, copy)
         found = [*problems, *found]
         if job is None or found:
@@ -251,21 +282,25 @@ class Job(_Section):
 
         Two jobs with one fingerprint train to the same bits on the same data. Left out are: name, workers, storage and
         checkpoint, which change no bit; the paths of tables, since the data has a fingerprint of its own; and
-        training.max_steps, so that a finished run may be continued with more steps. Spelling does not count either: one
+        training.max_steps and stopping, which change no bit of a step, so that a finished run may be continued with more
+        steps or other rules. Of a model to start from, what counts is network.start_sha256. Spelling does not count either: one
         activation for all layers equals a list that repeats it.
         """
-        values = self.model_dump(exclude={"name", "workers", "storage", "checkpoint"})
+        values = self.model_dump(exclude={"name", "workers", "storage", "checkpoint", "stopping"})
         del values["data"]["train"], values["training"]["max_steps"], values["network"]["output_activation"]
+        del values["network"]["start_from"]
         if isinstance(self.data.validation, str):
             values["data"]["validation"] = None
         values["data"]["target"] = self.data.targets
         values["data"]["standardize_target"] = self.standardizes_target
         values["network"]["activation"] = self.network.activations
-        for key, default in _CAME_LATER.items():
-            if values["optimizer"].get(key) == default:
-                del values["optimizer"][key]
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def starting_from(self, parameters_sha256: str) -> Job:
+        """Return the job with the identity of the model that it starts from: the job as run, of which the fingerprint counts."""
+        network = self.network.model_copy(update={"start_sha256": parameters_sha256})
+        return self.model_copy(update={"network": network})
 
     @property
     def standardizes_target(self) -> bool:

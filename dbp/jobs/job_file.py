@@ -100,12 +100,10 @@ def _put(values: dict[str, YamlValue], keys: Sequence[str], value: YamlValue) ->
     return True
 
 
-def resolve_data_paths(values: dict[str, YamlValue], folder: Path) -> None:
-    """Make relative data paths absolute (in place): they start at `folder`, where the job file is. URIs stay."""
-    data = values.get("data")
-    if not isinstance(data, dict):
-        return
-    for key in ("train", "validation"):
-        text = data.get(key)
-        if isinstance(text, str) and text and not _URI.match(text):
-            data[key] = os.path.abspath(folder / text)
+def resolve_input_paths(values: dict[str, YamlValue], folder: Path) -> None:
+    """Make relative paths of what is read absolute (in place): they start at `folder`, where the job file is. URIs stay."""
+    for name, key in (("data", "train"), ("data", "validation"), ("network", "start_from")):
+        section = values.get(name)
+        text = section.get(key) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(text, str) and text and not _URI.match(text):
+            section[key] = os.path.abspath(folder / text)

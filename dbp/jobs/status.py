@@ -38,6 +38,8 @@ class Status:
     host: str
     started: str  # when this attempt started
     workers: int
+    rule: str | None = None  # which rule ended it, for programs; None while it runs, and when it failed
+    model_step: int | None = None  # the step that the model file's parameters are from
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from dbp.errors import DataError, ModelFileError
 from dbp.models.metrics import Evaluation, ModelMetrics
 from dbp.network.activations import ActivationName
 from dbp.network.backprop import predicted_classes
-from dbp.network.losses import LossName, loss_function, probabilities
+from dbp.network.losses import LossName, error_signal, loss_code, probabilities
 from dbp.network.network import Network
-from dbp.network.threads import one_blas_thread
 from dbp.storage.array_file import ArrayFileError, read_arrays, write_arrays
 
 if TYPE_CHECKING:
@@ -55,8 +54,7 @@ class Model:
         `source` and `first_row` are where the rows come from, for messages: a file, and the first row's place in it from 0.
         """
         inputs = self.encoding.encode_features(_columns(rows), self.parameters.dtype, source, first_row)
-        with one_blas_thread():
-            return self.network.forward(self.parameters, inputs)
+        return self.network.forward(self.parameters, inputs)
 
     def predict(self, rows: str | Path | ArrayLike | pa.Table | pa.RecordBatch) -> NDArray[Any]:
         """Return a prediction per row: class values (rows,) in the type of the labels, or numbers (rows,) or (rows, targets).
@@ -105,15 +103,8 @@ class Model:
 
     def _class_sums(self, outputs: NDArray[np.floating], classes: NDArray[np.int32]) -> tuple[int, int, float, float]:
         """Return rows, rows right, and the sums of loss and squared error."""
-        right = int(np.count_nonzero(predicted_classes(outputs, logits=self.has_probabilities) == classes))
-        wide = outputs.astype(np.float64)
-        width = wide.shape[1]
-        known = (classes[:, None] == np.arange(width)) if width > 1 else classes[:, None]
-        with np.errstate(over="ignore"):
-            sums = loss_function(self.loss).error_signal(
-                wide, known.astype(np.float64), np.empty_like(wide), np.empty((len(wide), 1))
-            )
-        return len(classes), right, sums.loss, sums.squared_error
+        sums = error_signal(self.loss, outputs.astype(np.float64), classes)
+        return len(classes), sums.correct, sums.loss, sums.squared_error
 
     def save(self, path: str | Path) -> None:
         """Write the model to one .safetensors file; StorageError when that fails."""
@@ -143,7 +134,7 @@ def load_model(path: str | Path) -> Model:
         network = Network(sizes, activations)
         encoding = Encoding.from_json(metadata["encoding"])
         loss = cast(LossName, metadata["loss"])
-        loss_function(loss)
+        loss_code(loss)
         _check_fit(network, encoding)
         about = dict(metadata.get("about") or {})
     except (KeyError, TypeError, ValueError) as error:

@@ -12,14 +12,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dbp.network.activations import ACTIVATION_NAMES, ActivationName, activation
-from dbp.network.initializers import glorot_uniform
-from dbp.network.linear import layer_products
+from dbp.network.activations import ACTIVATION_NAMES, ActivationName, activation_code
+from dbp.network.compiled_network import CompiledNetwork
+from dbp.network.initializers import GLOROT, Initializer
 
 Array = NDArray[np.floating]
 Precision = Literal["float32", "float64"]
-
-FORWARD_ROWS = 1024  # rows per block of a forward pass: fixed, so that a row's output depends on its place alone
 
 
 @dataclass(frozen=True)
@@ -69,19 +67,23 @@ class Network:
 
     def layers(self, theta: Array) -> Iterator[LayerParameters]:
         """Yield each layer's views of the flat vector `theta` (P,), from the first layer to the last."""
-        if theta.shape != (self.parameter_count,):
-            raise ValueError(
-                f"parameters: shape {theta.shape}; expected ({self.parameter_count},) for sizes {self.sizes}"
-            )
+        self.check_shape(theta)
         start = 0
         for fan_in, fan_out in pairwise(self.sizes):
             stop = start + fan_in * fan_out
             yield LayerParameters(theta[start:stop].reshape(fan_in, fan_out), theta[stop : stop + fan_out])
             start = stop + fan_out
 
-    def initial_parameters(self, seed: int, dtype: Precision = "float32") -> Array:
-        """Return the start vector (P,) for `seed`: Glorot-uniform weights, zero biases, drawn in float64 and rounded."""
-        return glorot_uniform(self.sizes, seed).astype(dtype)
+    def check_shape(self, theta: Array) -> None:
+        """Raise ValueError unless `theta` has the shape (P,)."""
+        if theta.shape != (self.parameter_count,):
+            raise ValueError(
+                f"parameters: shape {theta.shape}; expected ({self.parameter_count},) for sizes {self.sizes}"
+            )
+
+    def initial_parameters(self, seed: int, dtype: Precision = "float32", initializer: Initializer = GLOROT) -> Array:
+        """Return the start vector (P,) for `seed`: random weights, zero biases, drawn in float64 and rounded."""
+        return initializer.draw(self.sizes, seed).astype(dtype)
 
     def forward(self, theta: Array, inputs: ArrayLike) -> Array:
         """Return the outputs (rows, N_out) for `inputs` (rows, N_0), in the dtype of `theta`.
@@ -89,19 +91,11 @@ class Network:
         Raises ValueError when the inputs are not a matrix with N_0 columns.
         """
         matrix = as_matrix(inputs, theta.dtype, self.sizes[0], "inputs")
-        outputs = np.empty((len(matrix), self.sizes[-1]), dtype=theta.dtype)
-        layers = tuple(self.layers(theta))
-        products = layer_products(theta.dtype)
-        for start in range(0, len(matrix), FORWARD_ROWS):
-            block = matrix[start : start + FORWARD_ROWS]
-            with np.errstate(over="ignore"):
-                for name, layer in zip(self.activations, layers, strict=True):
-                    net = np.empty((len(block), len(layer.bias)), dtype=theta.dtype)
-                    products.affine(block, layer.weights, layer.bias, net)
-                    activation(name).forward(net, np.empty_like(net))
-                    block = net
-            outputs[start : start + FORWARD_ROWS] = block
-        return outputs
+        self.check_shape(theta)
+        codes = [activation_code(name) for name in self.activations]
+        compiled = CompiledNetwork(self.sizes, codes, loss=0, dtype=theta.dtype, trains=False)
+        compiled.pack(np.ascontiguousarray(theta))
+        return compiled.forward(matrix)
 
 
 def as_matrix(values: ArrayLike, dtype: np.dtype[np.floating], columns: int, what: str) -> Array:

@@ -44,9 +44,8 @@ class StepResult:
     parameters: Vector  # (P,)
     state: State
     evaluation: Evaluation
-    finished: str | None = (
-        None  # a sentence, when no step can improve any more; the parameters are the best, up to rounding
-    )
+    # A sentence, when no step can improve any more: training ends after this one. The parameters are the best, up to rounding.
+    finished: str | None = None
 
 
 Trials = Generator[Vector, Evaluation, StepResult]

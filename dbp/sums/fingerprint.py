@@ -1,7 +1,7 @@
 """The kernel fingerprint: a hash of one small fixed computation.
 
-Two machines whose BLAS picks other instructions compute other last bits. The fingerprint shows it: it is recorded in every
-checkpoint and compared when a worker joins and when a job is resumed.
+Every machine and instruction set should give the same one (native/lanes.h says why); a version of dbp whose arithmetic is
+another, or a machine that computes wrongly, gives another. It is recorded in every checkpoint and compared when a job is resumed.
 """
 
 from __future__ import annotations

@@ -8,28 +8,37 @@ from numpy.typing import ArrayLike, NDArray
 from dbp.network.backprop import Kernel
 from dbp.network.losses import LossName
 from dbp.network.network import Network, as_matrix
-from dbp.network.threads import one_blas_thread
 from dbp.sums.partial_sum import PartialSum
 
 
 def gradient_sum(
-    network: Network, theta: NDArray[np.floating], inputs: ArrayLike, targets: ArrayLike, loss: LossName
+    network: Network,
+    theta: NDArray[np.floating],
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    loss: LossName,
+    weights: ArrayLike | None = None,
+    *,
+    huber_delta: float = 1.0,
 ) -> PartialSum:
     """Return the loss and its gradient with respect to `theta`, summed (not averaged) over the rows.
 
     theta (P,), float32 or float64: its dtype is the precision of the computation; inputs (rows, N_0); targets
-    (rows, N_out), or for cross_entropy also whole-number class indices (rows,). The result has ``.loss``,
-    ``.gradient`` (P,) and ``.weight`` (rows). Raises ValueError where shapes do not fit, class indices are out of range,
+    (rows, N_out), or for cross_entropy also whole-number class indices (rows,); weights (rows,), how much each row counts
+    (None: once); `huber_delta` is the d of the Huber loss. The result has ``.loss``, ``.gradient`` (P,) and ``.weight``
+    (rows, or the sum of the weights). Raises ValueError where shapes do not fit, class indices are out of range,
     or the network cannot be trained (threshold).
     """
     theta, matrix, known = _checked(network, theta, inputs, targets, loss)
     gradient = np.empty_like(theta)
-    with one_blas_thread():
-        sums = Kernel(network, loss, theta.dtype).gradient_sum(theta, matrix, known, gradient)
+    counts = None if weights is None else _weights(weights, theta.dtype, len(matrix))
+    kernel = Kernel(network, loss, theta.dtype, huber_delta=huber_delta)
+    kernel.move_to(theta)
+    sums = kernel.gradient_sum(matrix, known, gradient, counts)
     return PartialSum(
         loss=sums.loss,
         gradient=gradient,
-        weight=float(len(matrix)),
+        weight=float(len(matrix)) if counts is None else float(counts.sum(dtype=np.float64)),
         squared_error=sums.squared_error,
         rows=len(matrix),
     )
@@ -44,8 +53,7 @@ def error_signals(
     there (S5). Arguments and errors are those of `gradient_sum`.
     """
     theta, matrix, known = _checked(network, theta, inputs, targets, loss)
-    with one_blas_thread():
-        return Kernel(network, loss, theta.dtype).error_signals(theta, matrix, known)
+    return Kernel(network, loss, theta.dtype).error_signals(theta, matrix, known)
 
 
 def _checked(
@@ -61,6 +69,13 @@ def _checked(
     if len(matrix) == 0:
         raise ValueError("inputs: no rows; expected at least one")
     return theta, matrix, known
+
+
+def _weights(weights: ArrayLike, dtype: np.dtype[np.floating], rows: int) -> NDArray[np.floating]:
+    counts = np.ascontiguousarray(weights, dtype=dtype)
+    if counts.shape != (rows,):
+        raise ValueError(f"weights: shape {counts.shape}; expected ({rows},), one per row of the inputs")
+    return counts
 
 
 def _targets(

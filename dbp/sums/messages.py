@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,14 @@ Vector = NDArray[np.floating]
 Targets = NDArray[np.floating] | NDArray[np.int32]
 
 
+class EncodedRows(NamedTuple):
+    """Rows as the kernel takes them, C-contiguous, of one dtype."""
+
+    inputs: Vector  # (rows, features)
+    targets: Targets  # (rows, outputs), or class indices (rows,) int32
+    weights: Vector | None = None  # (rows,): how much each counts; None: once
+
+
 class RowSource(Protocol):
     """Where rows come from. Picklable; every worker opens it for itself and reads its own rows only."""
 
@@ -35,8 +43,8 @@ class RowSource(Protocol):
 
     def encode(
         self, part: Part, start: int, stop: int, encoding: Encoding, dtype: np.dtype[np.floating]
-    ) -> tuple[Vector, Targets]:
-        """Return inputs (rows, features), C-contiguous, and targets (rows, outputs) or class indices (rows,) int32."""
+    ) -> EncodedRows:
+        """Return rows [start, stop) of a part."""
         ...
 
 
@@ -48,6 +56,7 @@ class TrainingWork:
     loss: LossName
     precision: Precision
     encoding: Encoding
+    huber_delta: float = 1.0  # of the Huber loss
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.errors import DbpError, WorkersLostError
-from dbp.network.threads import one_blas_thread
 from dbp.sums.assignment import Assignment, GiveUp, Instruction, SendCall, StartWorker
 from dbp.sums.messages import (
     Call,
@@ -208,8 +207,7 @@ class InProcessTransport:
     def send(self, worker: int, call: Call) -> None:
         """Compute at once; the answer is the next event."""
         try:
-            with one_blas_thread():
-                partials = self._workers[worker].compute(call, self._parameters)
+            partials = self._workers[worker].compute(call, self._parameters)
             self._events.append(CallAnswered(worker, call.number, partials))
         except DbpError as error:
             self._events.append(CallRaised(worker, call.number, error))

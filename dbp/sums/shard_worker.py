@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dbp.network.backprop import Kernel
 from dbp.sums.batches import Batch, shard_permutation
-from dbp.sums.messages import Call, Part, Partials, SumTask, Targets, TrainingWork, Vector, Workload
+from dbp.sums.messages import Call, EncodedRows, Part, Partials, SumTask, Targets, TrainingWork, Vector, Workload
 from dbp.sums.partial_sum import PartialSum, Summand
 
 NO_GRADIENT = np.empty(0, dtype=np.float32)
@@ -25,6 +25,7 @@ Leaf = Callable[[int], Summand]
 class _LoadedShard:
     inputs: Vector  # (rows, features)
     targets: Targets  # (rows, outputs), or class indices (rows,)
+    weights: Vector | None = None  # (rows,)
     epoch: int = -1
     order: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # the epoch's permutation
 
@@ -53,6 +54,11 @@ class _Buffers:
         self._lent = []
 
 
+def _weight(rows: EncodedRows | _LoadedShard) -> float:
+    """The divisor of a mean over these rows."""
+    return float(len(rows.inputs)) if rows.weights is None else float(rows.weights.sum(dtype=np.float64))
+
+
 class ShardWorker:
     """Answers calls, one at a time. Shards are loaded when first asked for and kept."""
 
@@ -67,7 +73,7 @@ class ShardWorker:
         if self._training is not None:
             dtype = np.dtype(self._training.precision)
             network = self._training.network
-            self._kernel = Kernel(network, self._training.loss, dtype)
+            self._kernel = Kernel(network, self._training.loss, dtype, huber_delta=self._training.huber_delta)
             self._buffers = _Buffers(network.parameter_count, dtype)
 
     def compute(self, call: Call, parameters: Vector | None) -> Partials:
@@ -83,12 +89,12 @@ class ShardWorker:
         self._buffers.collect()
         if task.kind == "load":
             return self._sums(call, lambda shard: self._row_count(task.part, shard))
-        theta = np.asarray(parameters)
+        self._kernel.move_to(np.asarray(parameters))
         if task.kind == "gradient":
-            partials = self._sums(call, lambda shard: self._gradient(task, shard, theta))
+            partials = self._sums(call, lambda shard: self._gradient(task, shard))
             self._buffers.lend(partials)
             return partials
-        return self._sums(call, lambda shard: self._loss(task.part, shard, theta))
+        return self._sums(call, lambda shard: self._loss(task.part, shard))
 
     def _sums(self, call: Call, leaf: Leaf) -> Partials:
         tree = call.task.tree(self._workload.shards[call.task.part])
@@ -103,24 +109,24 @@ class ShardWorker:
         rows = len(self._shard(part, shard).inputs)
         return PartialSum(0.0, NO_GRADIENT, weight=float(rows), rows=rows)
 
-    def _gradient(self, task: SumTask, shard: int, theta: Vector) -> Summand:
-        inputs, targets = self._rows(task, shard)
+    def _gradient(self, task: SumTask, shard: int) -> Summand:
+        rows = self._rows(task, shard)
         gradient = self._buffers.take()
-        sums = self._kernel.gradient_sum(theta, inputs, targets, gradient)
-        return PartialSum(sums.loss, gradient, float(len(inputs)), sums.squared_error, len(inputs))
+        sums = self._kernel.gradient_sum(rows.inputs, rows.targets, gradient, rows.weights)
+        return PartialSum(sums.loss, gradient, _weight(rows), sums.squared_error, len(rows.inputs))
 
-    def _loss(self, part: Part, shard: int, theta: Vector) -> Summand:
+    def _loss(self, part: Part, shard: int) -> Summand:
         loaded = self._shard(part, shard)
-        sums, correct = self._kernel.loss_sum(theta, loaded.inputs, loaded.targets)
-        rows = len(loaded.inputs)
-        return PartialSum(sums.loss, NO_GRADIENT, float(rows), sums.squared_error, rows, correct)
+        sums, correct = self._kernel.loss_sum(loaded.inputs, loaded.targets, loaded.weights)
+        return PartialSum(sums.loss, NO_GRADIENT, _weight(loaded), sums.squared_error, len(loaded.inputs), correct)
 
-    def _rows(self, task: SumTask, shard: int) -> tuple[Vector, Targets]:
+    def _rows(self, task: SumTask, shard: int) -> EncodedRows | _LoadedShard:
         loaded = self._shard(task.part, shard)
         if task.batch is None:
-            return loaded.inputs, loaded.targets
+            return loaded
         rows = self._batch_rows(task.batch, shard, loaded)
-        return loaded.inputs[rows], loaded.targets[rows]
+        weights = None if loaded.weights is None else loaded.weights[rows]
+        return EncodedRows(loaded.inputs[rows], loaded.targets[rows], weights)
 
     def _batch_rows(self, batch: Batch, shard: int, loaded: _LoadedShard) -> NDArray[np.int64]:
         if loaded.epoch != batch.epoch:

@@ -18,9 +18,9 @@ ROWS_PER_SHARD_SMALL = 128
 MOST_OVERHEAD = 3
 
 # A model of the kernel's time in picoseconds, for P parameters and U units, fitted to measurements of four networks of 705 to
-# 1,863,690 parameters (within a quarter). It is rough, and it may be: it decides how many shards there are, on every machine alike.
-ROW_PER_PARAMETER, ROW_PER_UNIT = 35, 2_000
-SHARD, SHARD_PER_PARAMETER = 30_000_000, 1_200  # Python's calls; adding two gradients, 3 P numbers through memory
+# 1,863,690 parameters (within a third). It is rough, and it may be: it decides how many shards there are, on every machine alike.
+ROW_PER_PARAMETER, ROW_PER_UNIT = 24, 1_000
+SHARD, SHARD_PER_PARAMETER = 20_000_000, 600  # Python's calls; adding two gradients, 3 P numbers through memory
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from dbp.errors import NonFiniteLossError
 from dbp.network.network import Network
-from dbp.network.threads import one_blas_thread
 from dbp.optimizers.protocol import Optimizer, State, StepResult
 from dbp.sums.batches import BatchSampler
+from dbp.training.memory import Measured, Memory, Remember
 from dbp.training.objective import Evaluated, LossReport, Objective
 from dbp.training.observers import Observer, StepMetrics
 from dbp.training.stopping import Ending, StoppingRule
+from dbp.vectors import norm
 
 Vector = NDArray[np.floating]
 
@@ -35,6 +36,7 @@ class Progress:
     step: int  # steps done
     parameters: Vector  # (P,)
     state: State  # the optimiser's
+    memory: Memory = field(default_factory=Memory)  # what the stopping rules look at
 
 
 class ProgressStore(Protocol):
@@ -73,6 +75,8 @@ class Coordinator:
     rules: Sequence[StoppingRule]
     store: ProgressStore
     observer: Observer
+    remember: Remember = field(default_factory=Remember)
+    clock: Callable[[], float] = time.perf_counter  # seconds
 
     def run(self, progress: Progress) -> Outcome:
         """Train from `progress` until a rule ends it; the last progress is saved.
@@ -81,11 +85,12 @@ class Coordinator:
         saved before.
         """
         saved, good = -1, progress
+        zero = self.clock() - progress.memory.seconds  # when training would have begun had it never been interrupted
         # Numbers that overflow are looked for after each step, and end the run with a sentence.
-        with one_blas_thread(), np.errstate(all="ignore"):
-            while (ending := self._ending(progress.step)) is None:
+        with np.errstate(all="ignore"):
+            while (ending := self._ending(progress)) is None:
                 try:
-                    following = self._step(progress)
+                    following = self._step(progress, zero)
                 except NonFiniteLossError:
                     if good.step > saved and good.step > 0:
                         self.store.save(good)
@@ -98,16 +103,19 @@ class Coordinator:
                 self.store.save(progress)
         return Outcome(progress, ending)
 
-    def _ending(self, step: int) -> Ending | None:
-        endings = (rule.ending(step) for rule in self.rules)
+    def _ending(self, progress: Progress) -> Ending | None:
+        endings = (rule.ending(progress.step, progress.memory) for rule in self.rules)
         return next((ending for ending in endings if ending is not None), None)
 
-    def _step(self, progress: Progress) -> Progress:
-        began = time.perf_counter()
+    def _step(self, progress: Progress, zero: float) -> Progress:
+        began = self.clock()
         step = progress.step + 1
         result, first = self._converse(progress, step)
         check_finite(result, step, self.objective.network)
-        following = Progress(step, result.parameters, result.state)
+        gradient_norm = norm(result.evaluation.gradient)
+        measured = Measured(result.evaluation.value, gradient_norm, result.finished)
+        memory = progress.memory.after_step(measured, self.clock() - zero, self.remember)
+        following = Progress(step, result.parameters, result.state, memory)
         metrics = StepMetrics(
             step=step,
             loss=result.evaluation.value,
@@ -115,10 +123,10 @@ class Coordinator:
             seconds=0.0,
             rows=first.rows,
             workers=self.objective.pool.workers,
-            gradient_norm=float(np.linalg.norm(result.evaluation.gradient)),
+            gradient_norm=gradient_norm,
         )
-        metrics = self._with_validation(metrics, following)
-        self.observer.step(replace(metrics, seconds=time.perf_counter() - began))
+        metrics, following = self._validated(metrics, following)
+        self.observer.step(replace(metrics, seconds=self.clock() - began))
         return following
 
     def _converse(self, progress: Progress, step: int) -> tuple[StepResult, Evaluated]:
@@ -136,18 +144,23 @@ class Coordinator:
                 result: StepResult = done.value
                 return result, first
 
-    def _with_validation(self, metrics: StepMetrics, progress: Progress) -> StepMetrics:
+    def _validated(self, metrics: StepMetrics, progress: Progress) -> tuple[StepMetrics, Progress]:
+        """Measure on the validation rows where it is time to, or where training ends; remember what was scheduled."""
         schedule = self.schedule
-        last = self._ending(progress.step) is not None
-        if not schedule.validates or not (last or progress.step % schedule.validate_every == 0):
-            return metrics
+        scheduled = progress.step % schedule.validate_every == 0
+        if not schedule.validates or not (scheduled or self._ending(progress) is not None):
+            return metrics, progress
         report: LossReport = self.objective.report("validation", progress.parameters)
-        return replace(
+        if scheduled:
+            memory = progress.memory.after_validation(progress.step, report.mean, progress.parameters, self.remember)
+            progress = replace(progress, memory=memory)
+        metrics = replace(
             metrics,
             validation_loss=report.mean,
             validation_rms=report.rms,
             validation_accuracy=report.accuracy,
         )
+        return metrics, progress
 
 
 def check_finite(result: StepResult, step: int, network: Network) -> None:

@@ -75,14 +75,15 @@ class Objective:
         if self.l2_penalty:
             value += self._penalty(parameters, None)
         accuracy = total.correct / total.rows if self.classification else None
-        return LossReport(total.loss / total.weight, value, self._rms(total), accuracy)
+        return LossReport(total.loss / (total.weight or 1.0), value, self._rms(total), accuracy)
 
     def _divisor(self, total: PartialSum) -> float:
-        return total.weight if self.reduction == "mean" else 1.0
+        # Rows that weigh nothing have no mean; their sum is 0, and so is the step they ask for.
+        return total.weight if self.reduction == "mean" and total.weight else 1.0
 
     def _rms(self, total: PartialSum) -> float:
         # sqrt(nan) is nan, and a negative sum cannot be: E2
-        return math.sqrt(total.squared_error / (total.weight * self.network.sizes[-1])) * self.rms_unit
+        return math.sqrt(total.squared_error / ((total.weight or 1.0) * self.network.sizes[-1])) * self.rms_unit
 
     def _penalty(self, parameters: Vector, gradient: Vector | None) -> float:
         """Return l2/2 |w|^2 and add its gradient, l2 w, where there is one to add to."""

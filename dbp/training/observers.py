@@ -54,11 +54,13 @@ class Summary:
     job_id: str
     directory: Path
     state: FinalState
-    step: int
-    loss: float  # the objective over all training rows at the final parameters
+    step: int  # steps done
+    loss: float  # the objective over all training rows at the model's parameters
     rms: float
     reason: str  # a sentence
-    validation: dict[str, float] | None
+    rule: str  # which rule ended it, for programs: see `dbp.training.stopping.Ending`
+    model_step: int  # the step that the model's parameters are from: the last, or that of the lowest validation loss
+    validation: dict[str, float] | None  # at the model's parameters
     parameters_sha256: str
     seconds: float  # of this run, from its start
 

@@ -68,9 +68,13 @@ class Recorder(Observer):
 
     def finished(self, summary: Summary) -> None:
         """See `Observer`."""
-        self._status = replace(self._status, step=summary.step, loss=summary.loss)
+        self._status = replace(
+            self._status, step=summary.step, loss=summary.loss, rule=summary.rule, model_step=summary.model_step
+        )
         self._write(summary.state, summary.reason)
-        self._say(f"{summary.state}: {summary.reason}; parameters SHA-256 {summary.parameters_sha256}")
+        self._say(
+            f"{summary.state}: {summary.reason}; parameters of step {summary.model_step}, SHA-256 {summary.parameters_sha256}"
+        )
 
     def ended_badly(self, state: State, message: str) -> None:
         """Note that the run failed or was broken off."""

@@ -29,6 +29,9 @@ SETTINGS = {
     "unknown task": ("task=clasification", 'task: "clasification"', 'did you mean "classification"?'),
     "share of one": ("data.validation=1.0", "data.validation: 1.0", "less than 1"),
     "workers negative": ("workers=-1", "workers: -1", "expected a whole number from 0"),
+    "patience without rows": ("stopping.patience=3", "stopping.patience: 3 needs validation rows", "data.validation"),
+    "best of no rows": ("stopping.keep=best", "stopping.keep: best needs validation rows", "data.validation"),
+    "no time at all": ("stopping.max_seconds=0", "stopping.max_seconds: 0 is not allowed", "greater than 0, or null"),
     "seed negative": ("training.seed=-1", "training.seed: -1", "from 0"),
 }
 

@@ -116,6 +116,31 @@ def test_a_model_file_that_is_none(dbp: Dbp, trained: Path, tmp_path: Path, case
     dbp("evaluate", "m.safetensors", "table.csv").refuses("m.safetensors: ", words)
 
 
+@pytest.mark.parametrize("case", NOT_MODELS)
+def test_starting_from_what_is_no_model(dbp: Dbp, trained: Path, tmp_path: Path, case: str) -> None:
+    """`run` and `validate` name the key, the file and what is wrong with it; nothing is made."""
+    make, words = NOT_MODELS[case]
+    make(tmp_path / "m.safetensors", trained)
+    for command in ("run", "validate"):
+        ran = dbp(command, "job.yaml", "--set", "network.start_from=m.safetensors")
+        ran.refuses("network.start_from: ", "m.safetensors: ", words, "expected a model file")
+
+
+def test_starting_from_a_model_of_another_network(dbp: Dbp, trained: Path) -> None:
+    """A missing file; a folder; another number of units: both sides are named."""
+    start = ("--set", "network.start_from=runs/a-1/model.safetensors")
+    for command in ("run", "validate"):
+        dbp(command, "job.yaml", "--set", "network.start_from=none").refuses(
+            "network.start_from: ", "none: no such file"
+        )
+        dbp(command, "job.yaml", "--set", "network.start_from=runs").refuses("network.start_from: ", "runs: ")
+        ran = dbp(command, "job.yaml", *start, "--set", "network.hidden=[5]")
+        ran.refuses("network.hidden: [5] in the job, [4] in the model it starts from", "a-1/model.safetensors")
+        ran = dbp(command, "job.yaml", *start, "--set", "network.outputs=2")
+        ran.refuses("network.outputs: 2 in the job, 1 in the model it starts from")
+    assert dbp("validate", "job.yaml", *start, "--read-data").code == 0
+
+
 def test_a_model_with_one_bit_changed(dbp: Dbp, trained: Path) -> None:
     """A damaged parameter is noticed, not predicted with."""
     data = bytearray((trained / "model.safetensors").read_bytes())

@@ -207,3 +207,35 @@ def test_options_out_of_range(dbp_each: DbpEach, job_file: Path, tmp_path: Path)
         assert (ran.code, ran.out) == (2, "")
         assert "workers" in ran.err or "job id" in ran.err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_rule_that_ended_a_job_is_named_and_has_it_done_already(dbp: Dbp, job_file: Path) -> None:
+    """In the summary, `--json`, the status, and when resumed; how to go on is said."""
+    stop = ("--set", "stopping.patience=1", "--set", "stopping.min_improvement=9")
+    ran = dbp("run", job_file, "--id", "a-1", *stop, "--json")
+    told = ran.json
+    assert "step 10/20  loss" in ran.err
+    assert (told["rule"], told["steps"], told["model_step"]) == ("patience", 10, 10)
+    assert told["reason"].startswith("stopping.patience (1) ran out: 1 validation without improvement")
+    status = dbp("status", "a-1", "--json").json
+    assert (status["rule"], status["model_step"], status["message"]) == ("patience", 10, told["reason"])
+    again = dbp("resume", "a-1", "--set", "training.max_steps=90", "--json")
+    assert {key: value for key, value in again.json.items() if key != "seconds"}.items() <= told.items()
+    assert "done already: stopping.patience (1) ran out" in again.err
+    assert "To go on: --set stopping.patience=null" in again.err
+    more = dbp("resume", "a-1", "--set", "stopping.patience=null")
+    assert "SUCCEEDED: training.max_steps (20) reached" in more.out
+
+
+def test_the_step_of_the_best_parameters_is_told(dbp: Dbp, job_file: Path) -> None:
+    """A learning rate that spoils what was reached: the model is of an earlier step, and that is said."""
+    settings = (
+        "optimizer.learning_rate=8",
+        "optimizer.momentum=0.9",
+        "training.validate_every=1",
+        "stopping.keep=best",
+    )
+    ran = dbp("run", job_file, "--id", "a-1", *(word for setting in settings for word in ("--set", setting)))
+    told = dbp("resume", "a-1", "--json").json
+    assert told["model_step"] < told["steps"] == 20
+    assert f"runs/a-1/model.safetensors (of step {told['model_step']}, the lowest validation loss)" in ran.out

@@ -48,7 +48,7 @@ def test_e2_the_figure_of_merit_is_the_rms():
     load = _workload(rows=53)
     target = Objective(serial_pool(load), load.training.network, "sum", 0.0, classification=False)
     theta = load.training.network.initial_parameters(3, "float64")
-    inputs, known = load.source.encode("train", 0, 53, None, np.dtype("float64"))
+    inputs, known, _ = load.source.encode("train", 0, 53, None, np.dtype("float64"))
     outputs = load.training.network.forward(theta, inputs)
     by_hand = math.sqrt(math.fsum(((outputs - known) ** 2).ravel()) / known.size)
     assert math.isclose(target.evaluate(theta, 1, None).rms, by_hand, rel_tol=1e-13)
@@ -81,7 +81,7 @@ def _steps(batch_rows: int | None, rows: int, count: int):
 def test_e3_batch_learning_sums_over_every_sample():
     """`batch: full`: w - h times the sum of all samples' gradients, each made alone."""
     load, (found,) = _steps(None, 11, 1)
-    inputs, known = load.source.encode("train", 0, 11, None, np.dtype("float64"))
+    inputs, known, _ = load.source.encode("train", 0, 11, None, np.dtype("float64"))
     network, theta = load.training.network, load.training.network.initial_parameters(0, "float64")
     alone = [
         dbp.gradient_sum(network, theta, inputs[i : i + 1], known[i : i + 1], "squared_error").gradient
@@ -95,7 +95,7 @@ def test_e3_on_line_learning_is_the_same_rule_without_the_sum():
     """`batch: 1`: each step is w - h times one sample's gradient, each sample once an epoch; the order is the sampler's."""
     rows = 7
     load, seen = _steps(1, rows, 2 * rows)
-    inputs, known = load.source.encode("train", 0, rows, None, np.dtype("float64"))
+    inputs, known, _ = load.source.encode("train", 0, rows, None, np.dtype("float64"))
     network = load.training.network
     theta, used = network.initial_parameters(0, "float64"), []
     for found in seen:

@@ -20,6 +20,7 @@ import pytest
 import dbp
 from dbp.jobs.metrics import read_metrics
 from dbp.jobs.status import describe_state, read_status
+from dbp.network.compiled import instruction_set
 from dbp.optimizers.registry import METHODS
 from dbp.training.observers import Observer
 from dbp.training.stopping import StopRequest
@@ -54,6 +55,26 @@ def reference(digits, tmp_path_factory) -> str:
 def test_any_number_of_workers_gives_the_same_bits(digits, reference, tmp_path, workers):
     result = dbp.train(job(digits, tmp_path), workers=workers)
     assert result.summary.parameters_sha256 == reference
+
+
+ANOTHER_CPU = {
+    "DBP_INSTRUCTIONS": "avx2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+}
+
+
+@pytest.mark.skipif(instruction_set() == "portable", reason="this machine has no instructions to do without")
+def test_another_type_of_cpu_gives_the_same_bits(digits, reference, tmp_path):
+    """A whole run with the instructions of an older processor: narrower in dbp's kernel, and none but SSE in numpy."""
+    done = subprocess.run(
+        [*DBP, "run", str(digits / "digits.yaml"), "--workers", "0", "--json", "--set", f"storage={tmp_path}"],
+        env={**os.environ, **ANOTHER_CPU},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["parameters_sha256"] == reference
 
 
 VARIANTS = {

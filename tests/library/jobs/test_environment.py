@@ -1,4 +1,4 @@
-"""environment.json records what the bits depend on, without importing anything heavy."""
+"""environment.json records what a job ran on, without importing anything heavy."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from pathlib import Path
 from dbp.jobs.environment import _cpu, collect_environment
 
 
-def test_versions_cpu_blas_and_fingerprints() -> None:
+def test_versions_cpu_instructions_and_fingerprints() -> None:
     found = json.loads(json.dumps(collect_environment("data-1", "kernel-1"), allow_nan=False))
     assert found["versions"]["python"] == platform.python_version()
-    for name in ("dbp", "numpy", "scipy", "pyarrow", "ray"):
+    for name in ("dbp", "numpy", "pyarrow", "ray"):
         assert found["versions"][name] == version(name)
     assert (found["data_fingerprint"], found["kernel_fingerprint"]) == ("data-1", "kernel-1")
     assert found["cpu"]["model"]
     assert found["cpu"]["cores"] >= 1
-    assert all(set(library) == {"name", "version", "architecture", "threads"} for library in found["blas"])
-    assert found["blas"], "numpy is loaded, so its BLAS is listed"
+    assert found["instructions"] in ("portable", "avx2", "avx512")
 
 
 def test_the_flags_digest_depends_on_the_flags_and_not_on_their_order(tmp_path: Path) -> None:

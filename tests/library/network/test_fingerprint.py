@@ -1,17 +1,16 @@
-"""The kernel fingerprint: one per kind of kernel, whatever the process and its threads."""
+"""The kernel fingerprint: one for every process and machine, another where the arithmetic is another."""
 
 from __future__ import annotations
 
 import os
-import platform
 import re
 import subprocess
 import sys
 
 import pytest
-import scipy.linalg.blas
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
+from dbp.network import compiled_network
 from dbp.sums.fingerprint import kernel_fingerprint
 
 PRINT = "from dbp.sums.fingerprint import kernel_fingerprint; print(kernel_fingerprint())"
@@ -26,12 +25,6 @@ def _elsewhere(**environment: str) -> str:
         check=True,
     )
     return done.stdout.strip()
-
-
-def _core_types() -> set[str]:
-    """Return the kinds of processor that the OpenBLAS libraries of this process compute for."""
-    assert scipy.linalg.blas is not None  # loaded, and so counted
-    return {pool["architecture"] for pool in threadpool_info() if pool["internal_api"] == "openblas"}
 
 
 def test_the_same_in_this_process_time_and_again() -> None:
@@ -49,10 +42,14 @@ def test_the_same_in_a_fresh_process(threads: str) -> None:
     assert _elsewhere(OPENBLAS_NUM_THREADS=threads, PYTHONHASHSEED=threads) == kernel_fingerprint()
 
 
-def test_another_for_kernels_of_another_processor() -> None:
-    """OpenBLAS told to compute as for a Haswell gives other last bits: that is what the fingerprint is for."""
-    if "OPENBLAS_CORETYPE" in os.environ or platform.machine() not in ("x86_64", "AMD64"):
-        pytest.skip("the kernels of another x86 processor cannot be asked for here")
-    if not _core_types() or _core_types() & {"Haswell", "Zen"}:
-        pytest.skip(f"this machine computes with Haswell's kernels already, or without OpenBLAS: {_core_types()}")
-    assert _elsewhere(OPENBLAS_CORETYPE="Haswell") != kernel_fingerprint()
+@pytest.mark.parametrize("core_type", ["Haswell", "Nehalem"])
+def test_the_same_whatever_processor_blas_takes_it_for(core_type: str) -> None:
+    """No sum of the kernel goes through BLAS, whose instructions, and last bits, differ from one CPU type to the next."""
+    assert _elsewhere(OPENBLAS_CORETYPE=core_type) == kernel_fingerprint()
+
+
+def test_another_for_another_order_of_a_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer blocks begin their sums anew at other rows: other last bits, and the fingerprint shows it."""
+    before = kernel_fingerprint()
+    monkeypatch.setattr(compiled_network, "BLOCK_ROWS", 64)
+    assert kernel_fingerprint() != before

@@ -12,18 +12,16 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_softmax, logsumexp, softmax
 
 from dbp.network.backprop import predicted_classes
-from dbp.network.losses import ErrorSums, LossName, loss_function, probabilities
+from dbp.network.losses import ErrorSums, LossName, error_signal, loss_code, probabilities
 
 Numbers = NDArray[np.floating]
 
 
 def _signal(loss: LossName, outputs: Numbers, targets: Numbers) -> tuple[ErrorSums, Numbers]:
-    """Return the sums and delta; the lent memory is full of NaN before."""
-    delta = outputs.copy()
-    scratch, per_row = np.full_like(delta, np.nan), np.full((len(delta), 1), np.nan, delta.dtype)
-    with np.errstate(all="raise", over="ignore", under="ignore"):
-        sums = loss_function(loss).error_signal(delta, targets, scratch, per_row)
-    return sums, delta
+    """Return the sums and delta, whose memory is full of NaN before."""
+    delta = np.full_like(outputs, np.nan)
+    sums = error_signal(loss, outputs, targets, delta=delta)
+    return ErrorSums(sums.loss, sums.squared_error), delta
 
 
 def _logits(draw: np.random.Generator, rows: int, width: int, size: float) -> Numbers:
@@ -165,4 +163,4 @@ def test_the_class_that_outputs_stand_for() -> None:
 def test_names_that_are_no_loss() -> None:
     """The names there are, in the message."""
     with pytest.raises(ValueError, match="'hinge' is not a loss; expected one of: squared_error, cross_entropy"):
-        loss_function("hinge")  # type: ignore[arg-type]
+        loss_code("hinge")  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ from library.optimizers.methods import minimize
 from problems_to_train import TEN, one_of_ten
 from scipy.optimize import minimize as scipy_minimize
 
-from dbp.network.threads import one_blas_thread
 from dbp.optimizers.registry import METHODS
 
 
@@ -19,8 +18,7 @@ def reached(name: str, precision: str, method: str = "lbfgs", evaluations: int =
     """All objectives that a method asks for until it says it cannot improve, or for so many evaluations."""
     optimizer = METHODS[method].model_validate({"name": method}).build()
     objective, start = one_of_ten(name, precision)
-    with one_blas_thread():
-        _, asked, _ = minimize(optimizer, start, lambda at: objective.evaluate(at, 1, None).evaluation, evaluations)
+    _, asked, _ = minimize(optimizer, start, lambda at: objective.evaluate(at, 1, None).evaluation, evaluations)
     return tuple(asked)
 
 
@@ -41,8 +39,7 @@ def test_lbfgs_is_as_good_as_scipys(name):
         return evaluation.value, evaluation.gradient
 
     limits = {"maxiter": 10_000, "maxfun": 10_000}
-    with one_blas_thread():
-        best = scipy_minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=limits)
+    best = scipy_minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=limits)
     ours = np.array(reached(name, "float64"))
     there = ours <= best.fun * (1 + 1e-6)
     assert there.any()

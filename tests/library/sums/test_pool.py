@@ -70,7 +70,7 @@ def _copy(partial):
 
 def test_the_sum_over_shards_is_the_sum_over_all_rows():
     load = workload(rows=500, shards=8, precision="float64")
-    inputs, targets = load.source.encode("train", 0, 500, None, np.float64)
+    inputs, targets, _ = load.source.encode("train", 0, 500, None, np.float64)
     theta = start_of(load)
     total = serial_pool(load).sum(GRADIENT, theta)
     outputs = load.training.network.forward(theta, inputs)

@@ -47,7 +47,7 @@ def test_small_tables_have_work_for_a_few_workers_and_big_networks_long_shards()
         (20_000, (784, 512, 256, 10)): 16,
         (10_000, (784, 1024, 1024, 10)): 8,
         (100_000, (100, 64, 64, 1)): 32,
-        (200_000, (20, 32, 1)): 16,
+        (200_000, (20, 32, 1)): 8,
         (127, (20, 32)): 1,
     }
     assert {case: cut_into_shards(*case).count for case in cases} == cases

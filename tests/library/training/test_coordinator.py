@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from dbp.optimizers.gradient_descent import GradientDescent
 from dbp.optimizers.protocol import StepResult
 from dbp.sums.pool import serial_pool
 from dbp.training.coordinator import Coordinator, Progress, Schedule
+from dbp.training.memory import Memory
 from dbp.training.objective import Objective
 from dbp.training.observers import Observer
-from dbp.training.stopping import MaxSteps, Requested, StopRequest
+from dbp.training.stopping import Finished, LossChange, MaxSeconds, MaxSteps, Requested, StopRequest
 
 
 @dataclass
@@ -131,3 +133,56 @@ def test_the_metrics_are_json_even_where_numbers_are_not_finite():
     assert line["step"] == 1
     assert line["rows"] == 200
     assert json.loads(json.dumps(line, allow_nan=False)) == line
+
+
+def through_a_checkpoint(progress):
+    """The progress as it would come back from disk."""
+    return replace(progress, memory=Memory.from_arrays(progress.memory.to_arrays()))
+
+
+def test_a_rule_that_remembers_stops_at_the_same_step_after_a_resume_at_any():
+    """The loss change over five steps: its window is in the checkpoint."""
+    rules, kept = (LossChange(0.02, 5), MaxSteps(500)), Kept()
+    whole = coordinator(kept, rules=rules, every=1).run(start(coordinator(kept)))
+    assert 6 < whole.progress.step < 500
+    for progress in kept.saved:
+        again = coordinator(Kept(), rules=rules).run(through_a_checkpoint(progress))
+        assert (again.ending, again.progress.step) == (whole.ending, whole.progress.step)
+        assert again.progress.parameters.tobytes() == whole.progress.parameters.tobytes()
+
+
+def test_a_change_is_measured_between_starts_of_steps():
+    """Against the losses that were reported: the first window of six values close enough ends training."""
+    kept = Kept()
+    coordinator(kept, rules=(LossChange(0.02, 5), MaxSteps(500))).run(start(coordinator(kept)))
+    losses = [metrics.loss for metrics in kept.steps]
+    close = [max(six) - min(six) <= 0.02 * max(six) for six in zip(*(losses[i:] for i in range(6)), strict=False)]
+    assert close.index(True) + 6 == len(losses)
+
+
+def test_time_is_counted_over_all_attempts():
+    """A clock that ticks a second each time it is read: a resumed run has the time that is left, be it none."""
+    kept, rules = Kept(), (MaxSeconds(30), MaxSteps(500))
+    loop = replace(coordinator(kept, rules=rules, every=1), clock=itertools.count().__next__)
+    whole = loop.run(start(loop))
+    assert whole.ending.rule == "max_seconds"
+    assert kept.saved[4].memory.seconds < 30 <= whole.progress.memory.seconds
+    later = replace(coordinator(Kept(), rules=rules), clock=itertools.count(1000).__next__)
+    assert later.run(through_a_checkpoint(kept.saved[4])).progress.step == whole.progress.step
+    assert later.run(through_a_checkpoint(whole.progress)).progress.step == whole.progress.step
+
+
+def test_an_optimiser_may_say_that_it_is_finished():
+    """Its sentence is the reason, after a resume too."""
+
+    class Tired(GradientDescent):
+        def step(self, parameters, state):
+            result = yield from super().step(parameters, state)
+            return replace(result, finished="no lower point" if result.evaluation.value < 1.5 else None)
+
+    kept, rules = Kept(), (Finished(), MaxSteps(500))
+    outcome = coordinator(kept, Tired(0.1), rules).run(start(coordinator(kept)))
+    assert (outcome.ending.state, outcome.ending.reason) == ("SUCCEEDED", "no lower point")
+    assert outcome.progress.step < 500
+    again = coordinator(Kept(), Tired(0.1), rules).run(through_a_checkpoint(outcome.progress))
+    assert (again.ending, again.progress.step) == (outcome.ending, outcome.progress.step)

@@ -23,7 +23,7 @@ def objective(shards: int, reduction="mean", l2=0.0, sizes=(6, 9, 3)) -> Objecti
 
 def by_hand(theta, network, reduction, l2):
     """E of the written-out formula, over all rows at once."""
-    inputs, targets = workload(rows=ROWS).source.encode("train", 0, ROWS, None, np.float64)
+    inputs, targets, _ = workload(rows=ROWS).source.encode("train", 0, ROWS, None, np.float64)
     error = 0.5 * ((network.forward(theta, inputs) - targets) ** 2).sum()
     weights = sum(float((layer.weights**2).sum()) for layer in network.layers(theta))
     return error / (ROWS if reduction == "mean" else 1) + 0.5 * l2 * weights
@@ -67,6 +67,6 @@ def test_rms_is_the_root_of_the_mean_square_over_rows_and_outputs():
     """E2, in the units of the target."""
     found = objective(4)
     theta = found.network.initial_parameters(0, "float64")
-    inputs, targets = workload(rows=ROWS).source.encode("train", 0, ROWS, None, np.float64)
+    inputs, targets, _ = workload(rows=ROWS).source.encode("train", 0, ROWS, None, np.float64)
     errors = found.network.forward(theta, inputs) - targets
     assert found.evaluate(theta, 1, None).rms == pytest.approx(math.sqrt((errors**2).mean()), rel=1e-12)

@@ -1,0 +1,136 @@
+"""The compiled kernel (dbp/network/native), loaded: its structures, its functions, and which instruction set it uses.
+
+Every instruction set computes the same bits; the fastest one that the machine has is used. The environment variable
+DBP_INSTRUCTIONS (portable, avx2 or avx512) asks for another.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.errors import DbpError
+
+INSTRUCTION_SETS = ("portable", "avx2", "avx512")  # in the order of native/dispatch.c
+PAD = 16  # as in native/lanes.h
+FEATURES = 96  # as in native/products.h
+VARIABLE = "DBP_INSTRUCTIONS"
+
+_LIBRARY = Path(__file__).with_name("_kernel.so")
+
+
+class Layer(ctypes.Structure):
+    """`layer` of native/kernel.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("inputs", "outputs", "stride", "activation")),
+        *((name, ctypes.c_void_p) for name in ("weights", "transposed", "bias", "output", "delta")),
+    ]
+
+
+class Known(ctypes.Structure):
+    """`known` of native/kernel.c: what is known of some rows."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("targets", "classes", "weights")]
+
+
+class Result(ctypes.Structure):
+    """`result` of native/kernel.c."""
+
+    _fields_ = [("loss", ctypes.c_double), ("squared_error", ctypes.c_double), ("correct", ctypes.c_int64)]
+
+
+def network_structure(dtype: np.dtype[np.floating]) -> type[ctypes.Structure]:
+    """Return `network` of native/kernel.c for a precision."""
+    return _NETWORKS[np.dtype(dtype).name]
+
+
+def _network(real: type) -> type[ctypes.Structure]:
+    class _Network(ctypes.Structure):
+        _fields_ = [
+            *((name, ctypes.c_int64) for name in ("layers", "loss", "block_rows")),
+            ("layer", ctypes.POINTER(Layer)),
+            *((name, ctypes.c_void_p) for name in ("strip", "panels", "targets", "sum_of_exp", "offset")),
+            ("limit", real),
+        ]
+
+    return _Network
+
+
+_NETWORKS = {"float32": _network(ctypes.c_float), "float64": _network(ctypes.c_double)}
+
+
+@dataclass(frozen=True)
+class Functions:
+    """The kernel's functions for one precision; see native/kernel.c."""
+
+    pack: Callable[..., None]
+    sums: Callable[..., None]
+    forward: Callable[..., None]
+    loss: Callable[..., None]
+    activate: Callable[..., None]
+    multiply_derivative: Callable[..., None]
+    dot: Callable[..., float]
+
+
+@cache
+def functions(precision: str, instructions: str | None = None) -> Functions:
+    """Return the functions for float32 or float64, for an instruction set or (None) the one in use."""
+    suffix = f"{precision}_{instructions or instruction_set()}"
+    whole, pointer = ctypes.c_int64, ctypes.c_void_p
+    arguments = {
+        "pack": [pointer, pointer],
+        "sums": [pointer, whole, pointer, pointer, whole, pointer, pointer, pointer],
+        "forward": [pointer, whole, pointer, pointer],
+        "loss": [pointer, whole, pointer, pointer, pointer, pointer],
+        "activate": [whole, whole, pointer],
+        "multiply_derivative": [whole, whole, pointer, pointer],
+        "dot": [whole, pointer, pointer],
+    }
+    found = {}
+    for name, types in arguments.items():
+        function = getattr(_library(), f"dbp_{name}_{suffix}")
+        function.argtypes, function.restype = types, ctypes.c_double if name == "dot" else None
+        found[name] = function
+    return Functions(**found)
+
+
+@cache
+def instruction_set() -> str:
+    """Return the instruction set in use. DbpError if DBP_INSTRUCTIONS asks for one that the machine does not have."""
+    best = _library().dbp_instructions()
+    asked = os.environ.get(VARIABLE) or INSTRUCTION_SETS[best]
+    available = INSTRUCTION_SETS[: best + 1]
+    if asked not in available:
+        raise DbpError(f"{VARIABLE}={asked!r}; expected one that this machine has: {', '.join(available)}")
+    return asked
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    if not _LIBRARY.exists():
+        raise DbpError(
+            f"{_LIBRARY}: the compiled kernel is missing; install dbp with pip (`pip install -e .` in a clone), which builds it"
+        )
+    return ctypes.CDLL(str(_LIBRARY))
+
+
+def zeros(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
+    """Return zeros at an address that is a multiple of 64 bytes: no vector straddles two cache lines."""
+    size = int(np.prod(shape))
+    itemsize = np.dtype(dtype).itemsize
+    memory = np.zeros(size + 64 // itemsize, dtype)
+    skipped = (-memory.ctypes.data % 64) // itemsize
+    return memory[skipped : skipped + size].reshape(shape)
+
+
+def address(array: NDArray[np.generic] | None) -> int | None:
+    """Return where a contiguous array begins, for the kernel to read or write; None for None."""
+    return None if array is None else array.ctypes.data

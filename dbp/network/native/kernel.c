@@ -1,0 +1,229 @@
+/* THE KERNEL: batch backpropagation over the rows of one shard, block by block. See dbp/network/backprop.py for the equations.
+ *
+ *     n   rows of a block                  X    (n, N_0)  inputs, contiguous
+ *     A_l (n, stride_l)  outputs           D_l  (n, stride_l)  error signal with respect to the net input
+ *
+ * The stride of a layer of one unit is 1, of a wider one its units rounded up to PAD; what lies between is finite and never read into
+ * a result. All memory is lent by the caller and starts as zeros. Nothing is allocated here.
+ */
+#include <math.h>
+
+#include "losses.h"
+#include "products.h"
+
+#define NAME_(name, suffix) dbp_##name##_##suffix
+#define NAME(name, suffix) NAME_(name, suffix)
+#define EXPORT(name) __attribute__((visibility("default"))) NAME(name, DBP_SUFFIX)
+
+typedef struct {
+    int64_t inputs, outputs, stride, activation;
+    real *weights;    /* W_l packed for forward */
+    real *transposed; /* W_l^T packed for back; NULL for the first layer */
+    real *bias;       /* (stride) */
+    real *output, *delta;
+} layer;
+
+typedef struct {
+    int64_t layers, loss, block_rows;
+    layer *layer;
+    lent memory;
+    real *targets;               /* (block rows, N_L): 0/1 for class indices */
+    double *sum_of_exp, *offset; /* (block rows) */
+    real limit;                  /* Huber's */
+} network;
+
+typedef struct {
+    double loss, squared_error;
+    int64_t correct;
+} result;
+
+typedef struct {
+    const real *targets;    /* (rows, N_L), or NULL */
+    const int32_t *classes; /* (rows), or NULL */
+    const real *weights;    /* (rows), or NULL: every row counts once */
+} known;
+
+static known part(const known *want, int64_t from, int64_t outputs) {
+    known here = {want->targets ? want->targets + from * outputs : NULL, want->classes ? want->classes + from : NULL,
+                  want->weights ? want->weights + from : NULL};
+    return here;
+}
+
+static void pack_layer(int64_t depth, int64_t columns, const real *from, int64_t row, int64_t column, real *to) {
+    if (columns <= FEW_COLUMNS) pack_rows(depth, columns, from, row, column, to);
+    else pack(depth, columns, from, row, column, to);
+}
+
+/* Take the parameter vector (P): per layer weights (inputs, outputs) row-major, then bias. */
+void EXPORT(pack)(network *net, const real *theta) {
+    for (int64_t l = 0; l < net->layers; l++) {
+        layer *at = &net->layer[l];
+        pack_layer(at->inputs, at->outputs, theta, at->outputs, 1, at->weights);
+        if (at->transposed) pack_layer(at->outputs, at->inputs, theta, 1, at->outputs, at->transposed);
+        theta += at->inputs * at->outputs;
+        memcpy(at->bias, theta, at->outputs * sizeof(real));
+        theta += at->outputs;
+    }
+}
+
+/* A_l = g_l(A_l-1 W_l + b_l) for l = 1 ... L (F2), a few rows at a time. */
+static const layer *forward(const network *net, int64_t rows, const real *in) {
+    int64_t stride = net->layer[0].inputs;
+    for (int64_t l = 0; l < net->layers; l++) {
+        const layer *at = &net->layer[l];
+        multiply(rows, at->inputs, at->outputs, in, stride, at->weights, at->bias, at->output, at->stride);
+        activate((int)at->activation, rows * at->stride, at->output);
+        in = at->output, stride = at->stride;
+    }
+    return &net->layer[net->layers - 1];
+}
+
+static const real *zero_or_one(const network *net, int64_t rows, int64_t outputs, const int32_t *classes) {
+    if (outputs == 1) {
+        for (int64_t m = 0; m < rows; m++) net->targets[m] = (real)classes[m];
+        return net->targets;
+    }
+    memset(net->targets, 0, rows * outputs * sizeof(real));
+    for (int64_t m = 0; m < rows; m++)
+        if (classes[m] >= 0 && classes[m] < outputs) net->targets[m * outputs + classes[m]] = 1;
+    return net->targets;
+}
+
+static void softmax_block(const network *net, const layer *last, int64_t rows, known want, chains *sums) {
+    int64_t outputs = last->outputs, stride = last->stride;
+    for (int64_t m = 0; m < rows; m++) {
+        int64_t class = want.classes ? want.classes[m] : 0;
+        if (class < 0 || class >= outputs) class = 0, sums->loss[0] = NAN; /* refused before; but never write elsewhere */
+        softmax_loss(outputs, stride, last->output + m * stride, want.classes ? NULL : want.targets + m * outputs, class,
+                     want.weights ? want.weights[m] : 1, last->delta + m * stride, net->sum_of_exp + m, net->offset + m, sums);
+    }
+    for (int64_t m = 0; m < rows; m++) net->sum_of_exp[m] = log_(net->sum_of_exp[m]) - net->offset[m];
+    for (int64_t m = 0; m < rows; m++)
+        sums->loss[m % PAD] += want.weights ? (double)want.weights[m] * net->sum_of_exp[m] : net->sum_of_exp[m];
+}
+
+/* Leave dE/dy in the last delta. The outputs stay as they are. */
+static void error_signal(const network *net, const layer *last, int64_t rows, known want, chains *sums) {
+    int64_t outputs = last->outputs, stride = last->stride;
+    if (net->loss == CROSS_ENTROPY && outputs > 1) {
+        softmax_block(net, last, rows, want, sums);
+        return;
+    }
+    const real *t = want.classes ? zero_or_one(net, rows, outputs, want.classes) : want.targets;
+    if (net->loss == CROSS_ENTROPY) {
+        logistic_loss(rows, last->output, t, want.weights, last->delta, sums);
+    } else if (outputs == 1) {
+        residuals((int)net->loss, net->limit, rows, last->output, t, want.weights, 1, last->delta, sums);
+    } else {
+        for (int64_t m = 0; m < rows; m++)
+            residuals((int)net->loss, net->limit, outputs, last->output + m * stride, t + m * outputs,
+                      want.weights ? want.weights + m : NULL, 0, last->delta + m * stride, sums);
+    }
+}
+
+/* Rows whose largest output (the first of equals) is their class; one output is class 1 above 0 (cross-entropy) or 1/2. */
+static int64_t count_correct(const network *net, const layer *last, int64_t rows, const int32_t *classes) {
+    int64_t correct = 0;
+    real border = net->loss == CROSS_ENTROPY ? 0 : R(0.5);
+    for (int64_t m = 0; m < rows; m++) {
+        const real *y = last->output + m * last->stride;
+        int64_t largest = 0;
+        if (last->outputs == 1) largest = y[0] > border;
+        else for (int64_t c = 1; c < last->outputs; c++) largest = y[c] > y[largest] ? c : largest;
+        correct += largest == classes[m];
+    }
+    return correct;
+}
+
+static void copy_signal(int64_t rows, int64_t units, const real *delta, int64_t stride, real *to) {
+    for (int64_t m = 0; m < rows; m++) memcpy(to + m * units, delta + m * stride, units * sizeof(real));
+}
+
+/* gradient = or += dE/dW_l = A_l-1^T D_l, dE/db_l = 1^T D_l (S3), with D_l-1 = (D_l W_l^T) g'(r_l-1) (S2), last layer first.
+ * U2 to U5 are S3 at the last two layers.
+ */
+static void backward(const network *net, int64_t rows, const real *in, real *gradient, int64_t parameters, int add,
+                     int64_t first_row, real **signals) {
+    for (int64_t l = net->layers - 1; l >= 0; l--) {
+        const layer *at = &net->layer[l];
+        const real *below = l ? net->layer[l - 1].output : in;
+        int64_t stride_below = l ? net->layer[l - 1].stride : at->inputs;
+        if (signals) copy_signal(rows, at->outputs, at->delta, at->stride, signals[l + 1] + first_row * at->outputs);
+        multiply_derivative((int)at->activation, rows * at->stride, at->output, at->delta);
+        parameters -= (at->inputs + 1) * at->outputs;
+        real *weights = gradient + parameters, *bias = weights + at->inputs * at->outputs;
+        multiply_transposed(rows, at->inputs, at->outputs, below, stride_below, at->delta, at->stride, weights, add, net->memory);
+        sum_columns(rows, at->outputs, at->delta, at->stride, bias, add);
+        if (l)
+            multiply(rows, at->outputs, at->inputs, at->delta, at->stride, at->transposed, NULL, net->layer[l - 1].delta,
+                     stride_below);
+        else if (signals) /* how far the error reaches: to the inputs; asked for by people, not in training, so plainly */
+            multiply(rows, at->outputs, at->inputs, at->delta, at->stride, at->transposed, NULL,
+                     signals[0] + first_row * at->inputs, at->inputs);
+    }
+}
+
+/* The sums of the errors over `rows` rows; with `gradient` (P) also their gradient; with `signals` also the error signals. */
+void EXPORT(sums)(network *net, int64_t rows, const real *in, const known *want, int64_t parameters, real *gradient,
+                  real **signals, result *found) {
+    chains sums;
+    memset(&sums, 0, sizeof sums);
+    found->correct = 0;
+    int64_t blocks = (rows + net->block_rows - 1) / net->block_rows; /* equal ones, rather than full ones and a rest */
+    for (int64_t block = 0; block < blocks; block++) {
+        int64_t from = rows * block / blocks, count = rows * (block + 1) / blocks - from;
+        const real *x = in + from * net->layer[0].inputs;
+        const layer *last = forward(net, count, x);
+        known here = part(want, from, last->outputs);
+        error_signal(net, last, count, here, &sums);
+        if (gradient) backward(net, count, x, gradient, parameters, block > 0, from, signals);
+        else if (here.classes) found->correct += count_correct(net, last, count, here.classes);
+    }
+    found->loss = tree_sum(sums.loss);
+    found->squared_error = tree_sum(sums.squared_error);
+}
+
+/* out (rows, N_L) = the network's outputs. */
+void EXPORT(forward)(network *net, int64_t rows, const real *in, real *out) {
+    for (int64_t from = 0; from < rows; from += net->block_rows) {
+        int64_t count = minimum(net->block_rows, rows - from);
+        const layer *last = forward(net, count, in + from * net->layer[0].inputs);
+        copy_signal(count, last->outputs, last->output, last->stride, out + from * last->outputs);
+    }
+}
+
+/* The loss alone: the sums of the errors of outputs (rows, N_L), and delta (rows, N_L) unless that is NULL. */
+void EXPORT(loss)(network *net, int64_t rows, const real *outputs, const known *want, real *delta, result *found) {
+    const layer *last = &net->layer[net->layers - 1];
+    int64_t units = last->outputs;
+    chains sums;
+    memset(&sums, 0, sizeof sums);
+    found->correct = 0;
+    for (int64_t from = 0; from < rows; from += net->block_rows) {
+        int64_t count = minimum(net->block_rows, rows - from);
+        known here = part(want, from, units);
+        for (int64_t m = 0; m < count; m++)
+            memcpy(last->output + m * last->stride, outputs + (from + m) * units, units * sizeof(real));
+        error_signal(net, last, count, here, &sums);
+        if (delta) copy_signal(count, units, last->delta, last->stride, delta + from * units);
+        if (here.classes) found->correct += count_correct(net, last, count, here.classes);
+    }
+    found->loss = tree_sum(sums.loss);
+    found->squared_error = tree_sum(sums.squared_error);
+}
+
+void EXPORT(activate)(int64_t kind, int64_t count, real *r) { activate((int)kind, count, r); }
+
+void EXPORT(multiply_derivative)(int64_t kind, int64_t count, const real *g, real *delta) {
+    multiply_derivative((int)kind, count, g, delta);
+}
+
+/* sum of a b in float64, in PAD chains. */
+double EXPORT(dot)(int64_t count, const real *a, const real *b) {
+    double chain[PAD] = {0};
+    int64_t from = 0;
+    for (; from + PAD <= count; from += PAD)
+        for (int j = 0; j < PAD; j++) chain[j] += (double)a[from + j] * (double)b[from + j];
+    for (int j = 0; from + j < count; j++) chain[j] += (double)a[from + j] * (double)b[from + j];
+    return tree_sum(chain);
+}
