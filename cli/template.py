@@ -42,9 +42,11 @@ loss: $loss$loss_gap# cross_entropy (classification) or squared_error; or huber 
 huber_delta: 1.0                # of huber: beyond this error a line, not a square
 
 optimizer:
-  name: gradient_descent
+  name: gradient_descent        # others need no keys but their name: lbfgs, rprop, adam, ... (see docs/optimizers.md)
   learning_rate: $rate            # how far a step goes along the negative gradient
   momentum: 0.0                 # the share of the last step that is kept; 0: none
+  nesterov: false               # true: the gradient is taken where the momentum leads to
+  schedule: {name: constant}    # how the learning rate changes: constant, step, cosine or inverse_time
 
 training:
   max_steps: 200                # training ends after this many steps

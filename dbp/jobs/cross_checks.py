@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from dbp.errors import Problem
 from dbp.jobs.wording import printable, show
+from dbp.optimizers.registry import METHODS
 
 Values: TypeAlias = Mapping[str, object]
 
@@ -31,6 +32,7 @@ def cross_problems(values: Values) -> list[Problem]:
         *_activations(values),
         *_loss(values),
         *_weights(values),
+        *_optimizer(values),
         *_columns(values),
         *_outputs(values),
         *_stopping(values),
@@ -108,6 +110,31 @@ def _weights(values: Values) -> Iterator[Problem]:
             yield Problem("data.weight", f"column {show(weight)} is also a feature; expected another column")
     if data.get("class_weights") is not None and values.get("task") == "regression":
         yield Problem("data.class_weights", "a regression has no classes; expected null (or data.weight, a column)")
+
+
+def _optimizer(values: Values) -> Iterator[Problem]:
+    optimizer, training = _section(values, "optimizer"), _section(values, "training")
+    name, rate = optimizer.get("name"), optimizer.get("learning_rate")
+    if name == "gradient_descent":
+        if training.get("reduction") == "sum" and isinstance(rate, int | float) and rate > 1:
+            yield Problem(
+                "optimizer.learning_rate",
+                f"{show(rate)} is too large for training.reduction: sum, where it multiplies the gradient of the sum over "
+                "all rows; expected a number greater than 0 and at most 1",
+            )
+        if optimizer.get("nesterov") is True and optimizer.get("momentum", 0.0) == 0:
+            yield Problem(
+                "optimizer.nesterov",
+                "true, but there is no momentum; expected false, or optimizer.momentum greater than 0 (such as 0.9)",
+            )
+    batch, method = training.get("batch"), METHODS.get(name) if isinstance(name, str) else None
+    if method is not None and not method.takes_batches and type(batch) is int:
+        able = ", ".join(key for key, options in METHODS.items() if options.takes_batches)
+        yield Problem(
+            "training.batch",
+            f"{show(batch)} rows per step cannot be used with {name}, which compares the objective from step to step; "
+            f"expected full, or an optimizer that takes batches ({able})",
+        )
 
 
 def _columns(values: Values) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ from dbp.jobs.strict_yaml import YamlValue, to_yaml
 from dbp.network.activations import ActivationName
 from dbp.network.initializers import Initializer, InitializerName
 from dbp.network.losses import LossName
-from dbp.optimizers.registry import NAMES, OptimizerOptions
+from dbp.optimizers.registry import OptimizerOptions
 
 Task: TypeAlias = Literal["classification", "regression"]
 Precision: TypeAlias = Literal["float32", "float64"]
@@ -350,6 +350,6 @@ def _validate(cls: type[Job], values: Mapping[str, YamlValue]) -> tuple[Job | No
     try:
         return cls.model_validate(values), []
     except ValidationError as error:
-        found = problems_of(error, job_schema(), values, NAMES)
+        found = problems_of(error, job_schema(), values)
     told = {problem.path for problem in found}
     return None, [*found, *(problem for problem in cross_problems(values) if problem.path not in told)]

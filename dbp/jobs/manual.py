@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dbp.jobs.job import job_schema
-from dbp.jobs.schema_text import Schema, branches, describe, resolve
+from dbp.jobs.schema_text import Schema, branches, describe, name_of, resolve
 from dbp.jobs.wording import show
 from dbp.storage.atomic_files import write_text
 
@@ -52,14 +52,21 @@ def manual() -> str:
     root = job_schema()
     parts = [_INTRODUCTION, "## Top level\n", _table(root, root)]
     for key, field in root["properties"].items():
-        sections = [branch for branch in branches(field, root) if "properties" in branch]
-        for section in sections:
-            name = (
-                section["properties"].get("name", {}).get("const") if len(sections) > 1 or key == "optimizer" else None
-            )
-            parts.append(f"## `{key}`" + (f": {name}\n" if name else "\n"))
-            parts.append(_table(section, root))
+        parts += _sections(key, field, root)
     return "\n".join(parts)
+
+
+def _sections(path: str, field: Schema, root: Schema) -> Iterator[str]:
+    """Yield a heading and a table for each section that may stand at `path`, then those of the sections inside, once each."""
+    sections = [branch for branch in branches(field, root) if "properties" in branch]
+    inside: dict[str, Schema] = {}
+    for section in sections:
+        name = name_of(section)
+        yield f"## `{path}`" + (f": {name}\n" if name else "\n")
+        yield _table(section, root)
+        inside |= section["properties"]
+    for key, inner in inside.items():
+        yield from _sections(f"{path}.{key}", inner, root)
 
 
 def _table(section: Schema, root: Schema) -> str:
@@ -85,9 +92,9 @@ def _default(key: str, field: Schema, required: list[str], inner: bool) -> str:
         return "required"
     if key == "loss":
         return "by task"
-    if inner:
-        return "its defaults"
     default = field.get("default")
+    if inner:
+        return f"`{default['name']}`" if isinstance(default, dict) and "name" in default else "its defaults"
     return f"`{default if isinstance(default, str) else show(default)}`"
 
 

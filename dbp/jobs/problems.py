@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dbp.errors import Problem
-from dbp.jobs.schema_text import KINDS, Schema, branches, describe, find
+from dbp.jobs.schema_text import KINDS, Schema, alternatives, describe, find, name_of
 from dbp.jobs.wording import did_you_mean, key_path, show
 
 Path = tuple[str | int, ...]
@@ -29,17 +29,15 @@ _MOST = 100  # problems that anyone reads
 _UNION = {"union_tag_invalid", "union_tag_not_found"}
 
 
-def problems_of(
-    error: ValidationError, root: Schema, values: Mapping[str, object], names: Sequence[str]
-) -> list[Problem]:
+def problems_of(error: ValidationError, root: Schema, values: Mapping[str, object]) -> list[Problem]:
     """Return one problem per error, in order; errors of the whole job (its cross-field checks) are left out.
 
-    `root` is the JSON schema, `values` what the user wrote, `names` the optimisers, which pydantic puts into its paths.
+    `root` is the JSON schema, `values` what the user wrote.
     """
     translated: dict[Problem, None] = {}
     errors = error.errors(include_url=False)
     for details in errors[:_MOST]:
-        path = _path(details["loc"], names)
+        path = _path(details["loc"], root, values)
         if path:
             translated[_problem(details, path, root, values)] = None
     if len(errors) > _MOST:
@@ -47,12 +45,23 @@ def problems_of(
     return list(translated)
 
 
-def _path(loc: tuple[int | str, ...], names: Sequence[str]) -> Path:
-    """Leave out what is no key of the file: tags of unions, ``<list>``, and the optimiser's name."""
-    path = tuple(key for key in loc if not (isinstance(key, str) and key.startswith("<") and key.endswith(">")))
-    if path[:1] == ("optimizer",) and len(path) > 1 and path[1] in names:
-        path = (path[0], *path[2:])
+def _path(loc: tuple[int | str, ...], root: Schema, values: Mapping[str, object]) -> Path:
+    """Leave out what is no key of the file: tags of unions, ``<list>``, and the names that tell sections apart."""
+    path: Path = ()
+    tag: str | None = None  # what pydantic puts into its path next, where sections are told apart by their name
+    for key in loc:
+        if key == tag or (isinstance(key, str) and key.startswith("<") and key.endswith(">")):
+            tag = None
+            continue
+        path = (*path, key)
+        found = find(root, path, values)
+        tag = name_of(found[0]) if len(found) == 1 and _is_told_apart(path, root, values) else None
     return path
+
+
+def _is_told_apart(path: Path, root: Schema, values: Mapping[str, object]) -> bool:
+    """Whether several sections may stand at `path`, of which `name` picks one."""
+    return len([name for name in map(name_of, alternatives(root, path, values)) if name is not None]) > 1
 
 
 def dotted(path: Path) -> str:
@@ -67,9 +76,9 @@ def _problem(details: ErrorDetails, path: Path, root: Schema, values: Mapping[st
     kind, seen = details["type"], details["input"]
     if kind == "extra_forbidden":
         return Problem(dotted(path), "unknown key" + _suggestion(path, root, values))
-    if kind in _UNION and path == ("optimizer",) and isinstance(seen, dict):
-        path, kind, seen = ("optimizer", "name"), "literal_error" if "name" in seen else "missing", seen.get("name")
-        found: list[Schema] = [{"enum": [str(name) for name in _names(root)]}]
+    if kind in _UNION and isinstance(seen, dict):
+        found: list[Schema] = [{"enum": [name_of(schema) for schema in alternatives(root, path, values)]}]
+        path, kind, seen = (*path, "name"), "literal_error" if "name" in seen else "missing", seen.get("name")
     else:
         found = find(root, path, values)
     expected = describe(found, root)
@@ -122,11 +131,6 @@ def _words(found: Sequence[Schema]) -> list[str]:
         if "const" in schema:
             words.append(str(schema["const"]))
     return words
-
-
-def _names(root: Schema) -> Iterator[object]:
-    for schema in branches(root["properties"]["optimizer"], root):
-        yield schema["properties"]["name"].get("const")
 
 
 def keys_at(path: Path, root: Schema, values: Mapping[str, object]) -> list[str]:

@@ -46,13 +46,22 @@ def branches(schema: Schema, root: Schema) -> list[Schema]:
 def find(root: Schema, path: Sequence[str | int], values: object) -> list[Schema]:
     """Return the alternatives for what stands at `path`; [] when the schema has no such place.
 
-    `values` is what the user wrote: its ``name`` tells the optimisers apart.
+    `values` is what the user wrote: a ``name`` in it tells sections apart (the optimisers).
     """
+    return _chosen(*_walk(root, path, values))
+
+
+def alternatives(root: Schema, path: Sequence[str | int], values: object) -> list[Schema]:
+    """Return what `find` does, but at the end of `path` all alternatives, whatever the name there."""
+    return _walk(root, path, values)[0]
+
+
+def _walk(root: Schema, path: Sequence[str | int], values: object) -> tuple[list[Schema], object]:
     found = branches(root, root)
     for key in path:
         found = [inner for schema in _chosen(found, values) for inner in _below(schema, key, root)]
         values = values.get(key) if isinstance(values, Mapping) and isinstance(key, str) else None
-    return _chosen(found, values)
+    return found, values
 
 
 def _below(schema: Schema, key: str | int, root: Schema) -> list[Schema]:
@@ -67,17 +76,25 @@ def _below(schema: Schema, key: str | int, root: Schema) -> list[Schema]:
 def _chosen(found: list[Schema], values: object) -> list[Schema]:
     """Of several sections told apart by `name`, keep the one named."""
     name = values.get("name") if isinstance(values, Mapping) else None
-    named = [schema for schema in found if name is not None and _name_of(schema) == name]
+    named = [schema for schema in found if name is not None and name_of(schema) == name]
     return named or found
 
 
-def _name_of(schema: Schema) -> object:
-    return schema.get("properties", {}).get("name", {}).get("const")
+def name_of(schema: Schema) -> str | None:
+    """Return the name that tells this section from its alternatives; None for any other schema."""
+    name = schema.get("properties", {}).get("name", {}).get("const")
+    return None if name is None else str(name)
 
 
 def describe(found: Sequence[Schema], root: Schema) -> str:
     """Return what the alternatives allow, in words: ``a number greater than 0``, ``"full", or a whole number of at least 1``."""
-    texts = dict.fromkeys(_describe(schema, root) for schema in found)
+    names = [name for name in map(name_of, found) if name is not None]
+    if len(names) > 1:
+        others = [schema for schema in found if name_of(schema) is None]
+        texts = dict.fromkeys([f"a section with a name (one of: {', '.join(names)}) and its keys"])
+        texts |= dict.fromkeys(_describe(schema, root) for schema in others)
+    else:
+        texts = dict.fromkeys(_describe(schema, root) for schema in found)
     return ", or ".join(texts)
 
 

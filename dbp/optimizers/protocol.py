@@ -8,13 +8,15 @@ the state is nothing but named arrays, every optimiser can be checkpointed and r
     def step(self, parameters, state):
         evaluation = yield parameters            # the objective at the point asked for
         ...
-        return StepResult(new_parameters, new_state)
+        return StepResult(new_parameters, new_state, evaluation)
 
+A step asks at least once. A method that keeps the last Evaluation in its state need not ask for the start point again.
 Nothing an optimiser does may depend on time, on the number of workers or on memory addresses.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,6 +34,7 @@ class Evaluation:
 
     value: float  # objective, with reduction and penalty applied
     gradient: Vector  # (P,), the job's precision
+    rms: float = math.nan  # reported, never decided upon; with the rest, so that a method that remembers hands it on
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class StepResult:
     parameters: Vector  # (P,)
     state: State
     evaluation: Evaluation
-    finished: str | None = None  # a sentence, when the method can do no more: training ends after this step
+    # A sentence, when no step can improve any more: training ends after this one. The parameters are the best, up to rounding.
+    finished: str | None = None
 
 
 Trials = Generator[Vector, Evaluation, StepResult]

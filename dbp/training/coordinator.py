@@ -119,7 +119,7 @@ class Coordinator:
         metrics = StepMetrics(
             step=step,
             loss=result.evaluation.value,
-            rms=first.rms,
+            rms=result.evaluation.rms,
             seconds=0.0,
             rows=first.rows,
             workers=self.objective.pool.workers,

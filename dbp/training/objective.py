@@ -66,7 +66,7 @@ class Objective:
         value = total.loss / self._divisor(total)
         if self.l2_penalty:
             value += self._penalty(parameters, gradient)
-        return Evaluated(Evaluation(value, gradient), self._rms(total), total.rows)
+        return Evaluated(Evaluation(value, gradient, self._rms(total)), self._rms(total), total.rows)
 
     def report(self, part: Part, parameters: Vector) -> LossReport:
         """Return the loss at `parameters` over all rows of a part."""

@@ -21,6 +21,7 @@ import dbp
 from dbp.jobs.metrics import read_metrics
 from dbp.jobs.status import describe_state, read_status
 from dbp.network.compiled import instruction_set
+from dbp.optimizers.registry import METHODS
 from dbp.training.observers import Observer
 from dbp.training.stopping import StopRequest
 
@@ -88,6 +89,21 @@ VARIANTS = {
     "float64": ("training.precision=float64", "training.max_steps=40", "network.activation=[relu, softplus]"),
     "penalty": ("training.l2_penalty=0.001", "loss=squared_error", "training.max_steps=40"),
 }
+# Every method of the registry; where it has a schedule, with one.
+OPTIMIZERS = {
+    name: (
+        "optimizer="
+        + json.dumps(
+            {"name": name}
+            | ({"learning_rate": 0.1, "momentum": 0.9, "nesterov": True} if name == "gradient_descent" else {})
+            | ({"schedule": {"name": "cosine", "steps": 30}} if "schedule" in options.model_fields else {})
+        ),
+        "network.hidden=[8]",
+        "training.max_steps=40",
+    )
+    for name, options in METHODS.items()
+}
+VARIANTS |= OPTIMIZERS
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -131,9 +147,36 @@ def test_killed_at_a_random_step_and_resumed_gives_the_same_bits(digits, referen
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    directory = tmp_path / "victim"
     at = random.randrange(6, 190)
-    wait_for_step(directory, at, run)
+    told = killed_and_resumed(run, tmp_path / "victim", at)
+    assert told["parameters_sha256"] == reference, f"killed at step {at}"
+    assert sorted(step["step"] for step in read_metrics(tmp_path / "victim" / "metrics.jsonl").steps) == [
+        *range(1, 201)
+    ]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_killed_at_a_random_step_and_resumed_gives_the_same_bits(digits, tmp_path, name):
+    """Its state is complete: kill -9, and the checkpoint is all there is."""
+    overrides = (*OPTIMIZERS[name], "training.max_steps=120", "checkpoint.every=7", "workers=0")
+    whole = dbp.train(job(digits, tmp_path, *overrides), job_id="whole")
+    options = ["--id", "victim", "--storage", tmp_path, *(word for each in overrides for word in ("--set", each))]
+    run = subprocess.Popen(
+        [*DBP, "run", digits / "digits.yaml", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    at = random.randrange(8, 80)
+    told = killed_and_resumed(run, tmp_path / "victim", at)
+    assert told["parameters_sha256"] == whole.summary.parameters_sha256, f"killed at step {at}"
+    steps = read_metrics(tmp_path / "victim" / "metrics.jsonl").steps
+    assert [(step["loss"], step["rms"]) for step in steps] == [(step.loss, step.rms) for step in whole.history]
+
+
+def killed_and_resumed(run: subprocess.Popen, directory: Path, step: int) -> dict:
+    """Kill a run and all its processes at a step, and have it resumed to its end; return what `dbp resume --json` tells."""
+    wait_for_step(directory, step, run)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     assert describe_state(read_status(directory / "status.json")).state == "LOST"
@@ -142,8 +185,7 @@ def test_killed_at_a_random_step_and_resumed_gives_the_same_bits(digits, referen
     )
     told = json.loads(resumed.stdout)
     assert told["state"] == "SUCCEEDED"
-    assert told["parameters_sha256"] == reference, f"killed at step {at}"
-    assert sorted(step["step"] for step in read_metrics(directory / "metrics.jsonl").steps) == list(range(1, 201))
+    return told
 
 
 def wait_for_step(directory: Path, step: int, run: subprocess.Popen, limit_s: float = 120) -> None:

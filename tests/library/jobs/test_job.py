@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dbp.errors import JobFileError
 from dbp.jobs.job import Job
 from dbp.network.activations import ACTIVATION_NAMES
+from dbp.optimizers.registry import METHODS
 
 CONTRACT = """\
 name: digits
@@ -117,6 +118,22 @@ ONE_MISTAKE: list[tuple[str, Any, str]] = [
     ("optimizer.learning_rate", None, "optimizer.learning_rate: null is not a number"),
     ("optimizer.name", "gradient_decent", 'optimizer.name: "gradient_decent" is not known'),
     ("optimizer.momentum", 1.0, "optimizer.momentum: 1.0 is not allowed; expected a number of at least 0 and less than 1"),
+    ("optimizer", {"name": "lbfsg"}, 'optimizer.name: "lbfsg" is not known; expected one of: gradient_descent, '),
+    ("optimizer", {"name": "adamm"}, 'optimizer.name: "adamm" is not known; expected one of: gradient_descent, '),
+    ("optimizer", {"name": "rprop", "momentum": 1}, "optimizer.momentum: unknown key; expected one of: name, first_step, "),
+    ("optimizer", {"name": "adam", "beta_1": 1}, 'optimizer.beta_1: unknown key; did you mean "beta1"?'),
+    ("optimizer", {"name": "adam", "beta1": 1}, "optimizer.beta1: 1 is not allowed; expected a number of at least 0 and less"),
+    ("optimizer", {"name": "rprop", "first_step": 60}, "optimizer: first_step is 60.0; expected from smallest_step (1e-10) to"),
+    ("optimizer", {"name": "lbfgs", "curvature": 1e-4}, "optimizer: curvature is 0.0001; expected more than sufficient_decre"),
+    ("optimizer", {"name": "lbfgs", "memory": 0}, "optimizer.memory: 0 is not allowed; expected a whole number from 1 to 1,000"),
+    ("optimizer", "adam", 'optimizer: "adam" is not a section with a name (one of: gradient_descent, '),
+    ("optimizer.schedule", {"name": "cosin"}, 'optimizer.schedule.name: "cosin" is not known; expected one of: constant, step, '
+    'cosine, inverse_time; did you mean "cosine"?'),
+    ("optimizer.schedule", {"name": "cosine"}, "optimizer.schedule.steps: missing; expected a whole number of at least 1"),
+    ("optimizer.schedule", {"name": "step", "every": 0}, "optimizer.schedule.every: 0 is not allowed; expected a whole number"),
+    ("optimizer.schedule", {"name": "constant", "steps": 1}, "optimizer.schedule.steps: unknown key; expected one of: name"),
+    ("optimizer.schedule", {"steps": 1}, "optimizer.schedule.name: missing; expected one of: constant, step"),
+    ("optimizer.nesterov", True, "optimizer.nesterov: true, but there is no momentum; expected false, or optimizer.momentum"),
     ("network.hidden", [4, 0], "network.hidden[1]: 0 is not allowed; expected a whole number from 1 to 1,000,000"),
     ("network.hidden", 64, "network.hidden: 64 is not a list; expected a list (each item a whole number from 1 to 1,000,000)"),
     ("network.hidden", [1] * 1001, "network.hidden: [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ...] is not allowed"),
@@ -194,6 +211,30 @@ def test_all_problems_are_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_batches_are_for_methods_that_do_not_compare_steps(name: str) -> None:
+    values = changed("training", {"batch": 10})
+    values["optimizer"] = {"name": name} | ({"learning_rate": 1} if name == "gradient_descent" else {})
+    if name in ("gradient_descent", "adam", "adamw"):
+        assert Job.from_values(values).training.batch == 10
+    else:
+        assert problems_of(values) == [
+            f"training.batch: 10 rows per step cannot be used with {name}, which compares the objective from step to step; "
+            "expected full, or an optimizer that takes batches (gradient_descent, adam, adamw)"
+        ]
+
+
+def test_the_learning_rate_of_a_sum_is_at_most_one() -> None:
+    """0 < h <= 1, as the derivation has it."""
+    values = changed("training", {"reduction": "sum"})
+    assert Job.from_values(values).optimizer.learning_rate == 1
+    values["optimizer"] = {"name": "gradient_descent", "learning_rate": 1.5}
+    assert problems_of(values) == [
+        "optimizer.learning_rate: 1.5 is too large for training.reduction: sum, where it multiplies the gradient of the sum "
+        "over all rows; expected a number greater than 0 and at most 1"
+    ]
+
+
 def test_mistakes_between_fields_of_a_classification() -> None:
     values = {
         **MINIMAL,
@@ -220,7 +261,10 @@ def test_missing_keys_say_what_belongs_there() -> None:
         "weight, class_weights",
         "task: missing; expected one of: classification, regression",
     ]
-    assert "optimizer.learning_rate: missing; expected a number greater than 0" in found
+    assert any(line.startswith("optimizer.name: missing; expected one of: gradient_descent, rprop") for line in found)
+    assert problems_of(changed("optimizer", {"name": "gradient_descent"})) == [
+        "optimizer.learning_rate: missing; expected a number greater than 0"
+    ]
 
 
 def test_thousands_of_problems_stay_readable_and_harmless() -> None:
@@ -347,6 +391,8 @@ SAME = ["name=other", "workers=7", "storage=x", "checkpoint.every=1", "checkpoin
 SAME += ["stopping.patience=3", "stopping.keep=best", "stopping.max_seconds=1", "stopping.loss_change=0.1"]
 SAME += [
     "training.max_steps=9",
+    "optimizer.nesterov=false",
+    "optimizer.schedule={name: constant}",
     "network.activation=[tanh, tanh]",
     "data.target=[label]",
     "data.standardize_target=false",
@@ -361,6 +407,7 @@ OTHER += [
     "task=regression",
 ]
 OTHER += ["optimizer.learning_rate=0.25", "optimizer.momentum=0.5", "training.batch=10", "training.reduction=sum"]
+OTHER += ["optimizer.schedule={name: cosine, steps: 9}", "optimizer={name: adam}", "optimizer={name: rprop}"]
 OTHER += ["training.seed=1", "training.precision=float64", "training.l2_penalty=0.1", "training.validate_every=3"]
 
 

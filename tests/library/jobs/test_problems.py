@@ -1,4 +1,4 @@
-"""Messages about sections that are told apart by their name, as the optimisers will be."""
+"""Messages about sections that are told apart by their name, as the optimisers are."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Toy(Strict):
             ],
         ),
         ({"name": "newton", "damping": 0, "rate": 1}, ["optimizer.rate: unknown key; expected one of: name, damping, history"]),
-        ([], ["optimizer: [] is not a section with the keys name, rate, or a section with the keys name, damping, history"]),
+        ([], ["optimizer: [] is not a section with a name (one of: descent, newton) and its keys"]),
     ],
 )  # fmt: skip
 def test_a_union_of_sections(optimizer: Any, problems: list[str]) -> None:
     values = {"optimizer": optimizer}
     with pytest.raises(ValidationError) as caught:
         Toy.model_validate(values)
-    found = problems_of(caught.value, Toy.model_json_schema(), values, ("descent", "newton"))
+    found = problems_of(caught.value, Toy.model_json_schema(), values)
     assert [str(problem) for problem in found] == problems
 
 

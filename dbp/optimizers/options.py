@@ -1,0 +1,27 @@
+"""What the options of all methods share: the `optimizer:` section of a job file is checked strictly and never changes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from dbp.optimizers.protocol import Optimizer
+
+
+class Section(BaseModel):
+    """A section of the job file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class MethodOptions(Section):
+    """The options of one method. A subclass has a ``name`` (a Literal) that job files know it by."""
+
+    takes_batches: ClassVar[bool] = False
+    """Whether the method may see other rows in each step. One that compares sums between steps must not."""
+
+    @abstractmethod
+    def build(self) -> Optimizer:
+        """Return the optimiser these options describe."""
