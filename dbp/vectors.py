@@ -1,4 +1,7 @@
-"""Sums over long vectors that have the same bits on every machine. BLAS (np.dot, np.linalg.norm) has others for each CPU type."""
+"""Vector arithmetic that has the same bits on every machine. BLAS (np.dot, np.linalg.norm) has others for each CPU type.
+
+Scalars go into vectors in the vectors' own precision: float32 stays float32.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,12 @@ Vector = NDArray[np.floating]
 
 
 def dot(left: Vector, right: Vector) -> float:
-    """Return the sum of the products of two vectors (n,) of one dtype, float32 or float64; products and sums are float64."""
-    if left.shape != right.shape or left.dtype != right.dtype:
-        raise ValueError(
-            f"vectors of {left.shape}, {left.dtype} and {right.shape}, {right.dtype}; expected two of a kind"
-        )
-    left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
-    call = compiled.functions(left.dtype.name)
+    """Return the sum of the products of two vectors (n,), float32 or float64; products and sums are float64."""
+    if left.shape != right.shape:
+        raise ValueError(f"vectors of shapes {left.shape} and {right.shape}; expected two of one length")
+    dtype = np.result_type(left, right)
+    left, right = np.ascontiguousarray(left, dtype), np.ascontiguousarray(right, dtype)
+    call = compiled.functions(dtype.name)
     return call.dot(left.size, compiled.address(left), compiled.address(right))
 
 
@@ -37,3 +39,20 @@ def solve_positive_definite(matrix: NDArray[np.float64], right: NDArray[np.float
 def norm(vector: Vector) -> float:
     """Return the Euclidean norm of a vector (n,)."""
     return math.sqrt(dot(vector, vector))
+
+
+def scaled(factor: float, vector: Vector) -> Vector:
+    """Return ``factor * vector`` in the vector's own precision."""
+    product: Vector = vector * vector.dtype.type(factor)
+    return product
+
+
+def moved(point: Vector, step: float, direction: Vector) -> Vector:
+    """Return ``point + step * direction`` in the point's own precision."""
+    end: Vector = point + scaled(step, direction)
+    return end
+
+
+def scalar(value: float) -> NDArray[np.float64]:
+    """Return a number as a state keeps it: an array of shape (1,), float64 also where the job computes in float32."""
+    return np.array([value], dtype=np.float64)

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn import datasets
 
 from dbp import Network
+from dbp.data.rows import EncodedRows
 from dbp.sums.messages import TrainingWork, Workload
 from dbp.sums.pool import serial_pool
 from dbp.sums.shards import Shards
@@ -25,7 +26,7 @@ class Rows:
         raise NotImplementedError("these rows have no columns to look at")
 
     def encode(self, part, start, stop, encoding, dtype):
-        return self.inputs[start:stop].astype(dtype), self.targets[start:stop].astype(dtype)
+        return EncodedRows(self.inputs[start:stop].astype(dtype), self.targets[start:stop].astype(dtype))
 
 
 def objective(inputs, targets, network: Network, loss: str, l2: float = 0.0, precision: str = "float64") -> Objective:

@@ -17,13 +17,14 @@ HOMES = {"dbp": ROOT / "dbp", "dbp.workers": ROOT / "workers", "dbp.cli": ROOT /
 # Inside the library: a room may import the rooms to its right in its line, and itself.
 ROOMS = {
     "seeds": (),
+    "section": (),
     "vectors": ("network",),
     "errors": (),
     "storage": ("errors",),
     "network": ("errors", "seeds"),
-    "optimizers": ("vectors",),
+    "optimizers": ("section", "vectors"),
     "data": ("errors", "seeds"),
-    "jobs": ("errors", "storage", "network", "optimizers"),
+    "jobs": ("errors", "section", "storage", "network", "optimizers"),
     "sums": ("errors", "seeds", "network", "data"),
     "models": ("errors", "storage", "network", "data"),
     "training": ("errors", "storage", "jobs", "network", "optimizers", "sums", "vectors"),

@@ -19,13 +19,13 @@ from dbp.errors import JobFileError, Problem
 from dbp.jobs.cross_checks import cross_problems, default_loss
 from dbp.jobs.job_file import apply_overrides, parse_values, read_text, resolve_input_paths
 from dbp.jobs.problems import problems_of
-from dbp.jobs.section import Section
 from dbp.jobs.stopping_options import StoppingOptions
 from dbp.jobs.strict_yaml import YamlValue, to_yaml
 from dbp.network.activations import ActivationName
 from dbp.network.initializers import Initializer, InitializerName
 from dbp.network.losses import LossName
 from dbp.optimizers.registry import OptimizerOptions
+from dbp.section import Section
 
 Task: TypeAlias = Literal["classification", "regression"]
 Precision: TypeAlias = Literal["float32", "float64"]

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from dbp.jobs.section import Section
+from dbp.section import Section
 
 Keep: TypeAlias = Literal["best", "last"]
 

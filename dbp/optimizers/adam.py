@@ -18,7 +18,7 @@ from pydantic import Field
 from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import State, StepResult, Trials, Vector
 from dbp.optimizers.schedules import CONSTANT, STEPS, Schedule, steps_done
-from dbp.optimizers.vectors import scalar, scaled
+from dbp.vectors import scalar, scaled
 
 
 class AdamOptions(MethodOptions):

@@ -19,7 +19,7 @@ from dbp.optimizers.descent import Known, descend, look, steepest_step, unmoved
 from dbp.optimizers.line_search import LineSearch, check_order
 from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import State, StepResult, Trials, Vector
-from dbp.optimizers.vectors import dot, norm, scalar, scaled
+from dbp.vectors import dot, norm, scalar, scaled
 
 
 class ConjugateGradientOptions(MethodOptions):

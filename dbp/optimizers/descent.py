@@ -15,7 +15,7 @@ import numpy as np
 
 from dbp.optimizers.line_search import LineSearch, Sample
 from dbp.optimizers.protocol import Evaluation, State, StepResult, Trials, Vector
-from dbp.optimizers.vectors import dot, moved, norm, scalar
+from dbp.vectors import dot, moved, norm, scalar
 
 CANNOT_IMPROVE = "the optimiser cannot improve any further"
 

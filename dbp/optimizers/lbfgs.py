@@ -23,7 +23,7 @@ from dbp.optimizers.descent import Accepted, Known, descend, look, steepest_step
 from dbp.optimizers.line_search import LineSearch, check_order
 from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import Evaluation, State, StepResult, Trials, Vector
-from dbp.optimizers.vectors import dot, norm, scalar
+from dbp.vectors import dot, norm, scalar
 
 
 class LbfgsOptions(MethodOptions):

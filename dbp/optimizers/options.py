@@ -5,15 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
 from dbp.optimizers.protocol import Optimizer
-
-
-class Section(BaseModel):
-    """A section of the job file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+from dbp.section import Section
 
 
 class MethodOptions(Section):

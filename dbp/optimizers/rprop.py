@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import State, StepResult, Trials, Vector
-from dbp.optimizers.vectors import scalar
+from dbp.vectors import scalar
 
 
 class RpropOptions(MethodOptions):

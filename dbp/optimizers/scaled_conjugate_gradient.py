@@ -27,7 +27,7 @@ from pydantic import Field
 from dbp.optimizers.descent import Known, ask, is_finite, look, unmoved
 from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import Evaluation, State, StepResult, Trials, Vector
-from dbp.optimizers.vectors import dot, moved, norm, scalar, scaled
+from dbp.vectors import dot, moved, norm, scalar, scaled
 
 _TRIALS = 30  # failures in a row after which the direction is given up
 _WORST = -1e3  # Delta is cut off there, so that one value that overflowed does not end all movement

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dbp.optimizers.options import Section
-from dbp.optimizers.vectors import scalar
+from dbp.section import Section
+from dbp.vectors import scalar
 
 
 class Constant(Section):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dbp.optimizers
-from dbp.optimizers.vectors import dot, moved, norm, scaled
+from dbp.vectors import dot, moved, norm, scaled
 
 FILES = sorted(Path(dbp.optimizers.__file__).parent.glob("*.py"))
 
