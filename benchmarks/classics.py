@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 import dbp
-from dbp.optimizers.protocol import Evaluation
+from dbp.optimizers.protocol import Evaluation, WithCurvature
 from dbp.optimizers.registry import METHODS
+from dbp.sums.gradient import gauss_newton_sum
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -91,12 +92,15 @@ def evaluations_needed(classic: Classic, options: dict[str, Any], seed: int) -> 
     with np.errstate(all="ignore"):
         while asked < classic.evaluations:
             trials = optimizer.step(point, state)
-            at = next(trials)
+            asked_for = next(trials)
             while True:
+                curved = isinstance(asked_for, WithCurvature)
+                at = asked_for.point if curved else asked_for
+                matrix = gauss_newton_sum(network, at, classic.inputs) / rows if curved else None
                 total = dbp.gradient_sum(network, at, classic.inputs, classic.targets, loss="squared_error")
                 asked += 1
                 try:
-                    at = trials.send(Evaluation(total.loss / rows, total.gradient / rows))
+                    asked_for = trials.send(Evaluation(total.loss / rows, total.gradient / rows, curvature=matrix))
                 except StopIteration as done:
                     result = done.value
                     break

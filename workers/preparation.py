@@ -15,6 +15,7 @@ from dbp.errors import JobFileError, Problem
 from dbp.jobs.job import Job
 from dbp.models.model import Model
 from dbp.network.network import Network
+from dbp.optimizers.levenberg_marquardt import MOST_PARAMETERS
 from dbp.sums.messages import Part, SumTask, TrainingWork, Workload
 from dbp.sums.pool import WorkerPool
 from dbp.sums.shards import Shards, cut_into_shards
@@ -124,7 +125,13 @@ class Prepared:
     def workload(self, job: Job, raw: Workload) -> Workload:
         """Return what workers need to train."""
         training = TrainingWork(
-            self.network, job.loss, job.training.precision, self.encoding, job.huber_delta, self.fitted.class_weights
+            self.network,
+            job.loss,
+            job.training.precision,
+            self.encoding,
+            job.huber_delta,
+            self.fitted.class_weights,
+            job.optimizer.needs_curvature,
         )
         return Workload(raw.source, raw.shards, raw.seed, training)
 
@@ -145,7 +152,19 @@ def build_network(job: Job, encoding: Encoding) -> Network:
             job.name,
             [Problem("network.outputs", f"{outputs} outputs for {what}: {more}; expected {expected}, or leave it out")],
         )
-    return Network((len(encoding.features), *job.network.hidden, outputs), job.network.activations)
+    network = Network((len(encoding.features), *job.network.hidden, outputs), job.network.activations)
+    if job.optimizer.needs_curvature and network.parameter_count > MOST_PARAMETERS:
+        raise JobFileError(
+            job.name,
+            [
+                Problem(
+                    "optimizer.name",
+                    f"{job.optimizer.name} sums a matrix of {network.parameter_count:,} x {network.parameter_count:,} numbers for "
+                    f"this network; expected at most {MOST_PARAMETERS:,} parameters (128 MiB), or another method, such as lbfgs",
+                )
+            ],
+        )
+    return network
 
 
 def _fitting_outputs(job: Job, encoding: Encoding) -> list[int]:
@@ -160,4 +179,7 @@ def largest_vector_bytes(job: Job, features: int) -> int:
     """Return an upper bound of a parameter vector's size, before the classes have been counted."""
     outputs = job.network.outputs or (MOST_CLASSES_EXPECTED if job.task == "classification" else len(job.data.targets))
     sizes = (features, *job.network.hidden, outputs)
-    return Network(sizes, job.network.activations).parameter_count * np.dtype(job.training.precision).itemsize
+    length = Network(sizes, job.network.activations).parameter_count
+    if job.optimizer.needs_curvature:  # more is refused once the classes are known
+        length = min(length, MOST_PARAMETERS) * (1 + min(length, MOST_PARAMETERS))
+    return length * np.dtype(job.training.precision).itemsize

@@ -143,7 +143,7 @@ class RayTransport:
     def _note_size(self, workload: Workload) -> None:
         if workload.training is not None:
             itemsize = np.dtype(workload.training.precision).itemsize
-            self._vector_bytes = workload.training.network.parameter_count * itemsize
+            self._vector_bytes = workload.training.longest_answer * itemsize
 
     def _open_channel(self, worker: _Worker) -> None:
         """Give a worker its channel; leaves it without one if it is dead."""

@@ -127,6 +127,7 @@ def _optimizer(values: Values) -> Iterator[Problem]:
                 "optimizer.nesterov",
                 "true, but there is no momentum; expected false, or optimizer.momentum greater than 0 (such as 0.9)",
             )
+    yield from _curvature(values, name)
     batch, method = training.get("batch"), METHODS.get(name) if isinstance(name, str) else None
     if method is not None and not method.takes_batches and type(batch) is int:
         able = ", ".join(key for key, options in METHODS.items() if options.takes_batches)
@@ -134,6 +135,20 @@ def _optimizer(values: Values) -> Iterator[Problem]:
             "training.batch",
             f"{show(batch)} rows per step cannot be used with {name}, which compares the objective from step to step; "
             f"expected full, or an optimizer that takes batches ({able})",
+        )
+
+
+def _curvature(values: Values, name: object) -> Iterator[Problem]:
+    method = METHODS.get(name) if isinstance(name, str) else None
+    if (
+        method is not None
+        and method.needs_curvature
+        and _loss_name(values) in ("cross_entropy", "huber", "absolute_error")
+    ):
+        yield Problem(
+            "loss",
+            f"{_loss_name(values)} cannot be used with {name}, which needs a sum of squares; expected squared_error, or another "
+            "optimizer, such as lbfgs",
         )
 
 

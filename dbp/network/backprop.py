@@ -104,7 +104,7 @@ class Kernel:
         return ErrorSums(sums.loss, sums.squared_error), sums.correct
 
     def gauss_newton_sum(self, inputs: Array, gram: Array, weights: Array | None = None) -> None:
-        """Overwrite the upper triangle of `gram` (P, P) with J'J, summed over the rows; the rest of it is of no use.
+        """Overwrite `gram` (P, P) with the upper triangle of J'J, summed over the rows, and zeros below.
 
         J (outputs, P) is the Jacobian of a row's outputs: for the squared error J'J is the Gauss-Newton matrix.
         """

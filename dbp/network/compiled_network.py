@@ -115,7 +115,7 @@ class CompiledNetwork:
         return Sums(found.loss, found.squared_error, found.correct)
 
     def gauss_newton(self, inputs: Array, weights: Array | None, gram: Array) -> None:
-        """Overwrite the upper triangle of `gram` (P, P) with J'J summed over rows and outputs; below it lies nothing of use.
+        """Overwrite `gram` (P, P) with the upper triangle of J'J summed over rows and outputs, and zeros below.
 
         J is the Jacobian of the outputs by the parameters; weights (rows,) or None count rows as in `sums`.
         """

@@ -15,6 +15,9 @@ class MethodOptions(Section):
     takes_batches: ClassVar[bool] = False
     """Whether the method may see other rows in each step. One that compares sums between steps must not."""
 
+    needs_curvature: ClassVar[bool] = False
+    """Whether the method asks for the Gauss-Newton matrix (`WithCurvature`), which the squared error of a small network has."""
+
     @abstractmethod
     def build(self) -> Optimizer:
         """Return the optimiser these options describe."""

@@ -35,6 +35,16 @@ class Evaluation:
     value: float  # objective, with reduction and penalty applied
     gradient: Vector  # (P,), the job's precision
     rms: float = math.nan  # reported, never decided upon; with the rest, so that a method that remembers hands it on
+    # (P, P) float64, where it was asked for: the Gauss-Newton matrix of the objective, penalty included; its upper triangle.
+    # Borrowed, like the gradient.
+    curvature: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class WithCurvature:
+    """A point at which a method wants the curvature, too."""
+
+    point: Vector  # (P,)
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class StepResult:
     finished: str | None = None
 
 
-Trials = Generator[Vector, Evaluation, StepResult]
+Trials = Generator[Vector | WithCurvature, Evaluation, StepResult]
 
 
 class Optimizer(Protocol):

@@ -14,6 +14,7 @@ from dbp.optimizers.adamw import AdamWOptions
 from dbp.optimizers.conjugate_gradient import ConjugateGradientOptions
 from dbp.optimizers.gradient_descent import GradientDescentOptions
 from dbp.optimizers.lbfgs import LbfgsOptions
+from dbp.optimizers.levenberg_marquardt import LevenbergMarquardtOptions
 from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.rprop import RpropOptions
 from dbp.optimizers.scaled_conjugate_gradient import ScaledConjugateGradientOptions
@@ -26,6 +27,7 @@ _Any: TypeAlias = (
     | ConjugateGradientOptions
     | ScaledConjugateGradientOptions
     | LbfgsOptions
+    | LevenbergMarquardtOptions
 )
 
 OptimizerOptions: TypeAlias = Annotated[_Any, Field(discriminator="name")]

@@ -1,4 +1,4 @@
-"""`gradient_sum` and `error_signals`: the kernel for a caller with arrays at hand, in one call."""
+"""`gradient_sum`, `gauss_newton_sum` and `error_signals`: the kernel for a caller with arrays at hand, in one call."""
 
 from __future__ import annotations
 
@@ -42,6 +42,23 @@ def gradient_sum(
         squared_error=sums.squared_error,
         rows=len(matrix),
     )
+
+
+def gauss_newton_sum(
+    network: Network, theta: NDArray[np.floating], inputs: ArrayLike, weights: ArrayLike | None = None
+) -> NDArray[np.floating]:
+    """Return J'J summed over the rows (P, P), J the Jacobian of a row's outputs: of the squared error, the Gauss-Newton matrix.
+
+    Arguments and errors are those of `gradient_sum`.
+    """
+    matrix = as_matrix(inputs, theta.dtype, network.sizes[0], "inputs")
+    counts = None if weights is None else _weights(weights, theta.dtype, len(matrix))
+    kernel = Kernel(network, "squared_error", theta.dtype)
+    kernel.move_to(np.ascontiguousarray(theta))
+    upper = np.empty((theta.size, theta.size), theta.dtype)
+    kernel.gauss_newton_sum(matrix, upper, counts)
+    symmetric: NDArray[np.floating] = upper + np.triu(upper, 1).T
+    return symmetric
 
 
 def error_signals(

@@ -51,6 +51,13 @@ class TrainingWork:
     encoding: Encoding
     huber_delta: float = 1.0  # of the Huber loss
     class_weights: tuple[float, ...] = ()  # per class; (): none
+    curvature: bool = False  # whether "curvature" tasks are to come
+
+    @property
+    def longest_answer(self) -> int:
+        """The length of the longest vector that a worker sends back."""
+        parameters = self.network.parameter_count
+        return parameters + parameters**2 if self.curvature else parameters
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ class Workload:
 TaskKind = Literal[
     "summarize",  # ColumnSummary of the raw columns
     "load",  # read and encode the rows; the sum counts them
-    "gradient",  # PartialSum with the gradient
+    "gradient",  # PartialSum with the gradient (P,)
+    "curvature",  # PartialSum with the gradient and, behind it, the Gauss-Newton matrix: (P + P * P,)
     "loss",  # PartialSum without a gradient, with the rows classified right
 ]
 

@@ -27,7 +27,8 @@ class Summand(Protocol):
 class PartialSum:
     """Sums over some rows. All scalars are float64 or exact integers; the gradient has the job's precision.
 
-    ``gradient`` is dE/dtheta summed over the rows, (P,); or empty, (0,), where only the loss was asked for.
+    ``gradient`` is dE/dtheta summed over the rows, (P,); with the Gauss-Newton matrix behind it, (P + P * P,), where the curvature
+    was asked for; or empty, (0,), where only the loss was.
     ``weight`` is the sum of the sample weights (the number of rows where there are none): the divisor of the mean.
     """
 

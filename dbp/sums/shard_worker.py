@@ -76,7 +76,10 @@ class ShardWorker:
             dtype = np.dtype(self._training.precision)
             network = self._training.network
             self._kernel = Kernel(network, self._training.loss, dtype, huber_delta=self._training.huber_delta)
-            self._buffers = _Buffers(network.parameter_count, dtype)
+            self._buffers = {
+                "gradient": _Buffers(network.parameter_count, dtype),
+                "curvature": _Buffers(self._training.longest_answer, dtype),
+            }
 
     def compute(self, call: Call, parameters: Vector | None) -> Partials:
         """Return the sums of the largest subtrees that the call's shards fill.
@@ -88,19 +91,21 @@ class ShardWorker:
             return self._sums(call, lambda shard: self._summary(task.part, shard))
         if self._training is None or (parameters is None and task.kind != "load"):
             raise RuntimeError(f"a {task.kind} call before the worker was told what to train")
-        self._buffers.collect()
+        for buffers in self._buffers.values():
+            buffers.collect()
         if task.kind == "load":
             return self._sums(call, lambda shard: self._row_count(task.part, shard))
         self._kernel.move_to(np.asarray(parameters))
-        if task.kind == "gradient":
+        if task.kind in self._buffers:
             partials = self._sums(call, lambda shard: self._gradient(task, shard))
-            self._buffers.lend(partials)
+            self._buffers[task.kind].lend(partials)
             return partials
         return self._sums(call, lambda shard: self._loss(task.part, shard))
 
     def _sums(self, call: Call, leaf: Leaf) -> Partials:
         tree = call.task.tree(self._workload.shards[call.task.part])
-        spent = self._buffers.give_back if call.task.kind == "gradient" else lambda partial: None
+        buffers = self._buffers.get(call.task.kind) if self._training is not None else None
+        spent = buffers.give_back if buffers is not None else lambda partial: None
         return tuple((node, tree.sum(node, leaf, spent)) for node in tree.filled_by(call.shards))
 
     def _summary(self, part: Part, shard: int) -> Summand:
@@ -113,9 +118,14 @@ class ShardWorker:
 
     def _gradient(self, task: SumTask, shard: int) -> Summand:
         rows = self._rows(task, shard)
-        gradient = self._buffers.take()
-        sums = self._kernel.gradient_sum(rows.inputs, rows.targets, gradient, rows.weights)
-        return PartialSum(sums.loss, gradient, _weight(rows), sums.squared_error, len(rows.inputs))
+        answer = self._buffers[task.kind].take()
+        parameters = self._kernel.network.parameter_count
+        sums = self._kernel.gradient_sum(rows.inputs, rows.targets, answer[:parameters], rows.weights)
+        if task.kind == "curvature":
+            self._kernel.gauss_newton_sum(
+                rows.inputs, answer[parameters:].reshape(parameters, parameters), rows.weights
+            )
+        return PartialSum(sums.loss, answer, _weight(rows), sums.squared_error, len(rows.inputs))
 
     def _loss(self, part: Part, shard: int) -> Summand:
         loaded = self._shard(part, shard)

@@ -134,12 +134,12 @@ class Coordinator:
         batch = self.sampler.batch(step) if self.sampler else None
         trials = self.optimizer.step(progress.parameters, progress.state)
         first: Evaluated | None = None
-        point = next(trials)
+        asked = next(trials)
         while True:
-            evaluated = self.objective.evaluate(point, step, batch)
+            evaluated = self.objective.evaluate(asked, step, batch)
             first = first or evaluated
             try:
-                point = trials.send(evaluated.evaluation)
+                asked = trials.send(evaluated.evaluation)
             except StopIteration as done:
                 result: StepResult = done.value
                 return result, first

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.network.network import Network
-from dbp.optimizers.protocol import Evaluation
+from dbp.optimizers.protocol import Evaluation, WithCurvature
 from dbp.sums.batches import Batch
-from dbp.sums.messages import Part, SumTask
+from dbp.sums.messages import Part, SumTask, TaskKind
 from dbp.sums.partial_sum import PartialSum
 from dbp.sums.pool import WorkerPool
 
@@ -58,15 +58,27 @@ class Objective:
     classification: bool
     rms_unit: float = 1.0  # one unit of a standardised target, in the target's own units
 
-    def evaluate(self, parameters: Vector, step: int, batch: Batch | None) -> Evaluated:
-        """Return value and gradient (P,) at `parameters`, over all training rows or a batch of them."""
-        total = cast(PartialSum, self.pool.sum(SumTask("gradient", "train", step, batch), parameters))
+    def evaluate(self, asked: Vector | WithCurvature, step: int, batch: Batch | None) -> Evaluated:
+        """Return value, gradient (P,) and, if asked for, curvature at a point, over all training rows or a batch of them."""
+        parameters = asked.point if isinstance(asked, WithCurvature) else asked
+        kind: TaskKind = "curvature" if isinstance(asked, WithCurvature) else "gradient"
+        total = cast(PartialSum, self.pool.sum(SumTask(kind, "train", step, batch), parameters))
         # A new array in every case: the sum's own may lie in shared memory and is gone with the next call.
-        gradient = total.gradient / parameters.dtype.type(self._divisor(total))
+        gradient = total.gradient[: parameters.size] / parameters.dtype.type(self._divisor(total))
+        curvature = self._curvature(total, parameters.size) if kind == "curvature" else None
         value = total.loss / self._divisor(total)
         if self.l2_penalty:
             value += self._penalty(parameters, gradient)
-        return Evaluated(Evaluation(value, gradient, self._rms(total)), self._rms(total), total.rows)
+        return Evaluated(Evaluation(value, gradient, self._rms(total), curvature), self._rms(total), total.rows)
+
+    def _curvature(self, total: PartialSum, parameters: int) -> NDArray[np.float64]:
+        """Return the upper triangle of J'J of the objective (P, P), the penalty's l2 on the weights' diagonal included."""
+        matrix = total.gradient[parameters:].reshape(parameters, parameters) / np.float64(self._divisor(total))
+        penalty = np.zeros(parameters)
+        for layer in self.network.layers(penalty):
+            layer.weights[...] = self.l2_penalty
+        matrix[np.diag_indices(parameters)] += penalty
+        return np.asarray(matrix, np.float64)
 
     def report(self, part: Part, parameters: Vector) -> LossReport:
         """Return the loss at `parameters` over all rows of a part."""

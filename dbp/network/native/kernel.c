@@ -213,7 +213,7 @@ static void jacobian_rows(const network *net, int64_t rows, const real *in, int6
     }
 }
 
-/* The upper triangle of gram (P, P) = J^T J over all rows and outputs, J the Jacobian of the outputs: the Gauss-Newton matrix of the
+/* The upper triangle (zeros below) of gram (P, P) = J^T J over all rows and outputs, J the Jacobian of the outputs: the Gauss-Newton matrix of the
  * squared error. Lent: jacobian (block rows, stride), panels of the same size.
  */
 void EXPORT(gauss_newton)(network *net, int64_t rows, const real *in, const real *weights, int64_t parameters, real *gram,
@@ -229,6 +229,7 @@ void EXPORT(gauss_newton)(network *net, int64_t rows, const real *in, const real
             add_gram(count, parameters, jacobian, stride, panels, gram, block > 0 || n > 0);
         }
     }
+    for (int64_t i = 0; i < parameters; i++) memset(gram + i * parameters, 0, i * sizeof(real));
 }
 
 /* Solve A x = b for a symmetric matrix A (size, size), of which the upper triangle is read; A becomes its Cholesky factor, b the

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dbp.optimizers.protocol import Evaluation
+from dbp.optimizers.protocol import Evaluation, WithCurvature
 from dbp.optimizers.registry import METHODS
 
 
@@ -45,6 +45,7 @@ CASES = [
     Case("scaled_conjugate_gradient", 50, 130, descends=True),
     Case("lbfgs", 46, 55, descends=True),
     Case("lbfgs", 80, 55, {"memory": 2}, descends=True),
+    Case("levenberg_marquardt", 20, 60, descends=True),
 ]
 
 CURVATURES = np.geomspace(1, 100, 10)
@@ -53,13 +54,15 @@ CURVATURES = np.geomspace(1, 100, 10)
 def bowl(point: np.ndarray) -> Evaluation:
     curvatures = CURVATURES.astype(point.dtype)
     value = 0.5 * float((curvatures.astype(np.float64) * point.astype(np.float64) ** 2).sum())
-    return Evaluation(value, curvatures * point)
+    return Evaluation(value, curvatures * point, curvature=np.diag(CURVATURES))
 
 
 def rosenbrock(point: np.ndarray) -> Evaluation:
     x, y = point.astype(np.float64)
     gradient = [-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)]
-    return Evaluation(float(100 * (y - x * x) ** 2 + (1 - x) ** 2), np.array(gradient, dtype=point.dtype))
+    value = float(100 * (y - x * x) ** 2 + (1 - x) ** 2)
+    jacobian = np.sqrt(2) * np.array([[-20 * x, 10], [-1, 0]])  # of the residuals, whose squares' half sum is the value
+    return Evaluation(value, np.array(gradient, dtype=point.dtype), curvature=np.triu(jacobian.T @ jacobian))
 
 
 def one_step(optimizer, point, state, function, asked=None):
@@ -67,15 +70,19 @@ def one_step(optimizer, point, state, function, asked=None):
     trials = optimizer.step(point, state)
     at = next(trials)
     while True:
-        evaluation = function(at)
+        curved = isinstance(at, WithCurvature)
+        evaluation = function(at.point if curved else at)
         if asked is not None:
             asked.append(evaluation.value)
-        lent = Evaluation(evaluation.value, evaluation.gradient.copy(), evaluation.rms)
+        curvature = None if evaluation.curvature is None or not curved else evaluation.curvature.copy()
+        lent = Evaluation(evaluation.value, evaluation.gradient.copy(), evaluation.rms, curvature)
         try:
             at = trials.send(lent)
         except StopIteration as done:
             return done.value
         lent.gradient[:] = np.nan  # borrowed until the next evaluation is asked for
+        if curvature is not None:
+            curvature[:] = np.nan
 
 
 def minimize(optimizer, start, function, evaluations: int, target: float = -np.inf):

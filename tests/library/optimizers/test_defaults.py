@@ -38,6 +38,7 @@ def trained(table, storage, optimizer, **training):
 
 # The error on the held-out rows after the default 200 steps, as a share of the target's standard deviation, at most.
 LIMITS = {
+    "levenberg_marquardt": 0.05,
     "gradient_descent": 0.5,
     "rprop": 0.1,
     "adam": 0.15,
