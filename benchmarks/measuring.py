@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from dbp.training.objective import Objective
 
 
 def interleaved(work: Mapping[str, Callable[[], object]], rounds: int, least_seconds: float = 0.05) -> dict[str, float]:
@@ -37,3 +41,21 @@ def median_seconds(call: Callable[[], object], repeats: int, warm: int = 3) -> f
         if number >= warm:
             seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
+
+
+@contextmanager
+def looking_on() -> Iterator[list[tuple[float, float]]]:
+    """Note each evaluation of the objective in this process: (when it was done, its value)."""
+    seen: list[tuple[float, float]] = []
+    plain = Objective.evaluate
+
+    def noting(self: Objective, *arguments: Any) -> Any:
+        evaluated = plain(self, *arguments)
+        seen.append((time.perf_counter(), evaluated.evaluation.value))
+        return evaluated
+
+    Objective.evaluate = noting  # type: ignore[method-assign]
+    try:
+        yield seen
+    finally:
+        Objective.evaluate = plain  # type: ignore[method-assign]

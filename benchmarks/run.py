@@ -1,6 +1,6 @@
 """`make bench`: measure everything, print the tables and write them as JSON (and with --markdown into a page of the docs).
 
-python benchmarks/run.py                      all of it, about ten minutes
+python benchmarks/run.py                      all of it, about twenty minutes
 python benchmarks/run.py --quick              a minute, on tiny tables: to see that it works, not to compare
 python benchmarks/run.py --markdown docs/benchmarks.md
 """
@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -136,8 +137,46 @@ def sections(found: dict[str, Any]) -> dict[str, str]:
         "kernel-avx2": kernel_table(found["kernel_avx2"]),
         "overhead": overhead_table(found["pools"]["overhead"]),
         "scaling": scaling_line(found["pools"]["scaling"]),
+        "training": training_table(found["training"]),
         "import": f"`import dbp` adds {found['import_seconds'] * 1e3:.0f} ms to starting Python.",
     }
+
+
+def training_table(found: list[dict[str, Any]]) -> str:
+    """Return who needs how long to reach scikit-learn's loss."""
+    header = [
+        "problem",
+        "precision",
+        "trained by",
+        "passes",
+        "seconds",
+        "final loss",
+        "scikit-learn / dbp",
+        "torch / dbp",
+    ]
+    rows = []
+    for each in found:
+        for name, median in each["contenders"].items():
+            shown = [each["problem"], each["precision"]] if name == "scikit-learn" else ["", ""]
+            ratios = (
+                [f"**{each['over_scikit_learn']:.1f}**", f"**{each['over_torch']:.1f}**"] if name == "dbp" else ["", ""]
+            )
+            numbers = [f"{median['passes']:.0f}", f"{median['seconds']:.3f}", f"{median['loss']:.3g}"]
+            rows.append([*shown, name, *numbers, *ratios])
+    return table(header, rows)
+
+
+def methods_table(found: list[dict[str, Any]]) -> str:
+    """Return what each method reaches."""
+    header = ["problem", "method", "passes", "seconds", "objective"]
+    rows, last = [], ""
+    for row in found:
+        shown = row["problem"] if row["problem"] != last else ""
+        last = row["problem"]
+        rows.append(
+            [shown, f"`{row['method']}`", f"{row['passes']:.0f}", f"{row['seconds']:.2f}", f"{row['loss']:.6f}"]
+        )
+    return table(header, rows)
 
 
 def write_into(page: Path, parts: dict[str, str]) -> None:
@@ -156,26 +195,34 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="Measure dbp beside its peers.")
     arguments.add_argument("--quick", action="store_true", help="tiny tables: to see that it works")
     arguments.add_argument("--out", type=Path, default=HERE / "out", help="folder for latest.json")
-    arguments.add_argument("--only", choices=["kernel", "pools"], help="the rest as in latest.json")
+    arguments.add_argument("--only", choices=["kernel", "pools", "training"], help="the rest as in latest.json")
     arguments.add_argument("--markdown", type=Path, help="write the tables into this page")
     given = arguments.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
     extra = ["--quick"] if given.quick else []
     place = given.out / "latest.json"
     found: dict[str, Any] = json.loads(place.read_text()) if given.only else {}
-    if given.only != "pools":
+    if given.only in (None, "kernel"):
         found |= {"quick": given.quick, "machine": machine(), "import_seconds": import_seconds(3 if given.quick else 9)}
         found["kernel"] = child("kernel.py", *extra)
         found["machine"]["torch"] = found["kernel"]["torch"]
         found["kernel_avx2"] = child("kernel.py", *extra, **AVX2)
-    if given.only != "kernel":
+    if given.only in (None, "pools"):
         found["pools"] = child("pools.py", *extra)
-    given.out.mkdir(parents=True, exist_ok=True)
+    if given.only in (None, "training"):
+        found["training"] = child("training.py", *extra)
+        plot = [] if given.quick else ["--plot", str(given.out / "methods.png")]
+        found["methods"] = child("methods.py", *extra, *plot)
     place.write_text(json.dumps(found, indent=1) + "\n")
-    parts = sections(found)
+    parts, methods = sections(found), methods_table(found["methods"])
     for name, part in parts.items():
         print(f"\n== {name}\n{part}")
+    print(f"\n== methods\n{methods}")
     if given.markdown:
         write_into(given.markdown, parts)
+        write_into(given.markdown.with_name("optimizers.md"), {"methods": methods})
+        if (given.out / "methods.png").exists():
+            shutil.copy(given.out / "methods.png", given.markdown.with_name("optimizers.png"))
     print(f"\nwritten: {place}")
 
 

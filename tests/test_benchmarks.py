@@ -23,6 +23,7 @@ def test_all_of_it_runs_on_tiny_tables(tmp_path):
     """`make bench` in small: kernel twice, pools on a real Ray, JSON, and the tables into a page."""
     page = tmp_path / "page.md"
     page.write_text((ROOT / "docs" / "benchmarks.md").read_text())
+    (tmp_path / "optimizers.md").write_text((ROOT / "docs" / "optimizers.md").read_text())
     command = [sys.executable, ROOT / "benchmarks" / "run.py", "--quick", "--out", tmp_path, "--markdown", page]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -33,6 +34,8 @@ def test_all_of_it_runs_on_tiny_tables(tmp_path):
     assert found["kernel_avx2"]["instructions"] == "avx2"
     assert {row["calls"] for row in found["pools"]["overhead"]} == {"compiled", "plain"}
     assert found["pools"]["scaling"]["speedup"] > 0
+    assert all(each["contenders"]["dbp"]["passes"] > 1 for each in found["training"])
+    assert {row["method"] for row in found["methods"]} >= {"lbfgs", "levenberg_marquardt"}
     assert found["machine"]["cpu"]["model"] in page.read_text()
     assert "== kernel" in done.stdout
 
@@ -41,7 +44,7 @@ def test_the_page_has_a_place_for_every_table():
     """Each measured part between its marks, filled."""
     module = _run_module()
     text = (ROOT / "docs" / "benchmarks.md").read_text()
-    for name in ("machine", "kernel", "kernel-avx2", "overhead", "scaling", "import"):
+    for name in ("machine", "kernel", "kernel-avx2", "overhead", "scaling", "training", "import"):
         begin, end = module.MARK.format(name), module.MARK.format(f"end of {name}")
         assert begin in text
         assert len(text.split(begin)[1].split(end)[0].strip()) > 20, name

@@ -138,4 +138,7 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> NDArray[np.fl
 
 def address(array: NDArray[np.generic] | None) -> int | None:
     """Return where a contiguous array begins, for the kernel to read or write; None for None."""
-    return None if array is None else array.ctypes.data
+    if array is None:
+        return None
+    place: int = array.__array_interface__["data"][0]  # quicker than array.ctypes.data
+    return place

@@ -171,7 +171,8 @@ def check_finite(result: StepResult, step: int, network: Network) -> None:
     what = f"the loss became {value}" if not math.isfinite(value) else "the parameters became infinite or NaN"
     raise NonFiniteLossError(
         f"{what} at step {step}{_largest_gradient(result.evaluation.gradient, network)}. "
-        "Try a smaller optimizer.learning_rate, `data.standardize: true`, or `training.precision: float64`."
+        "Try a smaller optimizer.learning_rate (where the method has one), `data.standardize: true`, or "
+        "`training.precision: float64`."
     )
 
 
