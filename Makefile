@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test lint types bench clean environment test-environment
+.PHONY: demo test lint types bench sanitize clean environment test-environment
 
 $(VENV)/.run: pyproject.toml setup.py $(wildcard dbp/network/native/*)
 	@echo "== making the environment in $(VENV) (about a minute, once)"
@@ -37,6 +37,13 @@ types: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py
+
+# The kernel's own tests with its memory accesses checked (gcc's address and undefined-behaviour sanitizers).
+sanitize: $(VENV)/.test
+	rm -rf build/sanitized && DBP_SANITIZE=1 $(BIN)/python setup.py -q build_ext --build-temp build/sanitized --build-lib build/sanitized/lib
+	ASAN_OPTIONS=detect_leaks=0 DBP_KERNEL=$(CURDIR)/build/sanitized/lib/dbp/network/_kernel.so \
+	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	  $(BIN)/python -m pytest -q tests/library/network -k "not environment_asks and not fresh_process and not processor"
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -36,6 +36,8 @@ if platform.machine().lower() in ("x86_64", "amd64"):
         *("-DDBP_AVX512", "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"),
         "-mprefer-vector-width=512",
     ]
+if "DBP_SANITIZE" in os.environ:  # `make sanitize`: reads and writes outside of memory end the test run
+    FLAGS = [*FLAGS, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize=alignment"]
 PRECISIONS = {"float32": ["-DDBP_SINGLE"], "float64": ["-DDBP_DOUBLE"]}
 
 
@@ -63,7 +65,9 @@ class BuildKernel(build_ext):
                 objects += self._compile(
                     "kernel.c", name, [*instruction_flags, *precision_flags, f"-DDBP_SUFFIX={name}"]
                 )
-        self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), libraries=["m"])
+        sanitized = ["-fsanitize=address,undefined"] if "DBP_SANITIZE" in os.environ else []
+        target = self.get_ext_fullpath(ext.name)
+        self.compiler.link_shared_object(objects, target, libraries=["m"], extra_postargs=sanitized)
 
     def _compile(self, source: str, name: str, flags: list[str]) -> list[str]:
         folder = Path(self.build_temp) / name
