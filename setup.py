@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -23,6 +24,7 @@ HEADERS = ["lanes.h", "functions.h", "losses.h", "products.h"]
 FLAGS = [
     "-O3",
     "-std=gnu11",
+    "-fno-fast-math",
     "-ffp-contract=off",
     "-fvisibility=hidden",
     "-fno-math-errno",
@@ -41,9 +43,13 @@ if "DBP_SANITIZE" in os.environ:  # `make sanitize`: reads and writes outside of
 PRECISIONS = {"float32": ["-DDBP_SINGLE"], "float64": ["-DDBP_DOUBLE"]}
 
 
-def has_compiler() -> bool:
-    """Whether a C compiler is on the path, or named by CC."""
-    return "CC" in os.environ or any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+def compiler() -> str | None:
+    """The C compiler to use: the one CC names, the one Python was built with, or another on the path; None for none."""
+    asked = os.environ.get("CC")
+    if asked:
+        return asked
+    built_with = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    return next((name for name in (built_with, "cc", "gcc", "clang") if shutil.which(name)), None)
 
 
 class BuildKernel(build_ext):
@@ -55,9 +61,12 @@ class BuildKernel(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         """Compile and link."""
-        if not has_compiler():
-            zig = [sys.executable, "-m", "ziglang", "cc", "-fno-sanitize=undefined"]
-            self.compiler.set_executables(compiler_so=[*zig, "-fPIC"], linker_so=[*zig, "-shared"])
+        found = compiler()
+        zig = [sys.executable, "-m", "ziglang", "cc", "-fno-sanitize=undefined"]
+        command = zig if found is None else found.split()
+        if found != os.environ.get("CC"):  # else setuptools knows what to do with it
+            shared = ["-dynamiclib"] if sys.platform == "darwin" else ["-shared"]
+            self.compiler.set_executables(compiler_so=[*command, "-fPIC"], linker_so=[*command, *shared])
         objects = self._compile("dispatch.c", "dispatch", [])
         for instructions, instruction_flags in INSTRUCTIONS.items():
             for precision, precision_flags in PRECISIONS.items():
@@ -91,5 +100,5 @@ setup(
         )
     ],
     cmdclass={"build_ext": BuildKernel, "bdist_wheel": PlatformWheel},
-    setup_requires=[] if has_compiler() else ["ziglang"],
+    setup_requires=["ziglang"] if compiler() is None else [],
 )

@@ -58,3 +58,23 @@ def moved(point: Vector, step: float, direction: Vector) -> Vector:
 def scalar(value: float) -> NDArray[np.float64]:
     """Return a number as a state keeps it: an array of shape (1,), float64 also where the job computes in float32."""
     return np.array([value], dtype=np.float64)
+
+
+def power(base: float, exponent: int) -> float:
+    """Return base to the power of a whole number >= 0, by repeated squaring; the C library's pow differs between machines."""
+    result = 1.0
+    while exponent:
+        if exponent & 1:
+            result *= base
+        base *= base
+        exponent >>= 1
+    return result
+
+
+def cosine_of_pi_times(part: float) -> float:
+    """Return cos(pi t) for 0 <= t <= 1, by the series of the sine of pi (1/2 - t); the C library's cos differs between machines."""
+    x = math.pi * (0.5 - part)
+    total = 0.0
+    for term in range(25, 0, -2):
+        total = x / term * (1.0 - x / (term + 1) * total) if term > 1 else x * (1.0 - x / 2 * total)
+    return total

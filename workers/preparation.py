@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -17,6 +18,7 @@ from dbp.models.model import Model
 from dbp.network.network import Network
 from dbp.optimizers.levenberg_marquardt import MOST_PARAMETERS
 from dbp.sums.messages import Part, SumTask, TrainingWork, Workload
+from dbp.sums.partial_sum import PartialSum
 from dbp.sums.pool import WorkerPool
 from dbp.sums.shards import Shards, cut_into_shards
 from dbp.training.observers import Observer
@@ -55,6 +57,24 @@ def check_size(job: Job, dataset: Dataset, workers: int) -> None:
         )
     if problems:
         raise JobFileError(job.data.train, problems)
+
+
+def check_weight(job: Job, part: Part, loaded: PartialSum) -> None:
+    """Raise JobFileError where the rows of a part, all loaded, weigh nothing, or more than numbers can say."""
+    if 0 < loaded.weight < math.inf:
+        return
+    keys = [f"data.{key}" for key in ("weight", "class_weights") if getattr(job.data, key) is not None]
+    what = "0" if loaded.weight == 0 else "infinite"
+    raise JobFileError(
+        job.name,
+        [
+            Problem(
+                " and ".join(keys),
+                f"the weights of the {part} rows add up to {what} in {job.training.precision}; expected rows that count, and "
+                "weights near 1",
+            )
+        ],
+    )
 
 
 def raw_workload(job: Job, dataset: Dataset) -> Workload:

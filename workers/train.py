@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from dbp.storage.checkpoints import CheckpointStore
 from dbp.sums.batches import BatchSampler
 from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
+from dbp.sums.partial_sum import PartialSum
 from dbp.sums.pool import WorkerPool
 from dbp.training.coordinator import Coordinator, Outcome, Progress, Schedule
 from dbp.training.memory import Remember
@@ -42,6 +44,7 @@ from dbp.workers.preparation import (
     Prepared,
     build_network,
     check_size,
+    check_weight,
     fit_columns,
     largest_vector_bytes,
     open_dataset,
@@ -128,6 +131,10 @@ def resume(
         origin = None if newest is None else Origin.of(newest)
         if origin is not None:
             origin.check(home.checkpoints, job.fingerprint(), run.dataset.fingerprint(), kernel_fingerprint(), observer)
+        if newest is not None and job.stopping.keeps_best and not original.stopping.keeps_best:
+            observer.warning(
+                f"stopping.keep is best from now on: parameters of validations before step {newest.step} were not kept"
+            )
         with run.ready_pool(None if origin is None else origin.fitted) as (pool, prepared):
             if job != original:
                 write_text(home.job_file, job.to_yaml())
@@ -176,7 +183,7 @@ class _Run:
             pool.configure(prepared.workload(job, raw))
             self.observer.stage("loading rows")
             for part in raw.shards:
-                pool.sum(SumTask("load", part))
+                check_weight(job, part, cast(PartialSum, pool.sum(SumTask("load", part))))
             yield pool, prepared
 
     def first_progress(self, prepared: Prepared) -> Progress:

@@ -55,4 +55,5 @@ def row_weights(
     weights = np.ones(len(targets)) if column is None else column.astype(np.float64)
     if by_class:
         weights = weights * np.array(by_class)[targets.astype(np.intp)]
-    return np.ascontiguousarray(weights, dtype=dtype)
+    with np.errstate(over="ignore"):  # an infinite sum of weights is refused when all rows are loaded
+        return np.ascontiguousarray(weights, dtype=dtype)

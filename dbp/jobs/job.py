@@ -88,7 +88,8 @@ class DataOptions(Section):
     )
     target: _Target = Field(description="The column to predict, or a list of columns for several outputs (regression).")
     features: _Columns | None = Field(
-        default=None, description="The columns to predict from. By default every column that is not a target."
+        default=None,
+        description="The columns to predict from. By default every column that is neither target nor weight.",
     )
     standardize: bool = Field(
         default=True,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dbp.errors import DbpError
+from dbp.errors import InputError
 
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")  # in the order of native/dispatch.c
 PAD = 16  # as in native/lanes.h
@@ -100,6 +100,7 @@ def functions(precision: str, instructions: str | None = None) -> Functions:
     }
     results = {"dot": ctypes.c_double, "solve": whole}
     found = {}
+    _check_layout(precision, suffix)
     for name, types in arguments.items():
         function = getattr(_library(), f"dbp_{name}_{suffix}")
         function.argtypes, function.restype = types, results.get(name)
@@ -107,21 +108,32 @@ def functions(precision: str, instructions: str | None = None) -> Functions:
     return Functions(**found)
 
 
+def _check_layout(precision: str, suffix: str) -> None:
+    """Raise InputError where the library was built from another version of native/: its structures have other sizes."""
+    sizes = (ctypes.c_int64 * 4)()
+    getattr(_library(), f"dbp_layout_{suffix}")(sizes)
+    here = [ctypes.sizeof(kind) for kind in (_NETWORKS[precision], Layer, Known, Result)]
+    if list(sizes) != here:
+        raise InputError(
+            f"{_LIBRARY}: built from another version of dbp; install dbp again (`pip install -e .` in a clone)"
+        )
+
+
 @cache
 def instruction_set() -> str:
-    """Return the instruction set in use. DbpError if DBP_INSTRUCTIONS asks for one that the machine does not have."""
+    """Return the instruction set in use. InputError if DBP_INSTRUCTIONS asks for one that the machine does not have."""
     best = _library().dbp_instructions()
     asked = os.environ.get(VARIABLE) or INSTRUCTION_SETS[best]
     available = INSTRUCTION_SETS[: best + 1]
     if asked not in available:
-        raise DbpError(f"{VARIABLE}={asked!r}; expected one that this machine has: {', '.join(available)}")
+        raise InputError(f"{VARIABLE}={asked!r}; expected one that this machine has: {', '.join(available)}")
     return asked
 
 
 @cache
 def _library() -> ctypes.CDLL:
     if not _LIBRARY.exists():
-        raise DbpError(
+        raise InputError(
             f"{_LIBRARY}: the compiled kernel is missing; install dbp with pip (`pip install -e .` in a clone), which builds it"
         )
     return ctypes.CDLL(str(_LIBRARY))

@@ -81,6 +81,12 @@ class Network:
                 f"parameters: shape {theta.shape}; expected ({self.parameter_count},) for sizes {self.sizes}"
             )
 
+    def check_vector(self, theta: Array) -> None:
+        """Raise ValueError unless `theta` has the shape (P,) and is float32 or float64."""
+        if theta.dtype not in (np.float32, np.float64) or not theta.dtype.isnative:
+            raise ValueError(f"parameters: dtype {theta.dtype}; expected float32 or float64")
+        self.check_shape(theta)
+
     def initial_parameters(self, seed: int, dtype: Precision = "float32", initializer: Initializer = GLOROT) -> Array:
         """Return the start vector (P,) for `seed`: random weights, zero biases, drawn in float64 and rounded."""
         return initializer.draw(self.sizes, seed).astype(dtype)
@@ -90,8 +96,8 @@ class Network:
 
         Raises ValueError when the inputs are not a matrix with N_0 columns.
         """
+        self.check_vector(theta)
         matrix = as_matrix(inputs, theta.dtype, self.sizes[0], "inputs")
-        self.check_shape(theta)
         codes = [activation_code(name) for name in self.activations]
         compiled = CompiledNetwork(self.sizes, codes, loss=0, dtype=theta.dtype, trains=False)
         compiled.pack(np.ascontiguousarray(theta))

@@ -18,7 +18,7 @@ from pydantic import Field
 from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import State, StepResult, Trials, Vector
 from dbp.optimizers.schedules import CONSTANT, STEPS, Schedule, steps_done
-from dbp.vectors import scalar, scaled
+from dbp.vectors import power, scalar, scaled
 
 
 class AdamOptions(MethodOptions):
@@ -68,7 +68,7 @@ class Adam:
         mean = scaled(self.beta1, state["mean"]) + scaled(1.0 - self.beta1, gradient)
         square = scaled(self.beta2, state["square"]) + scaled(1.0 - self.beta2, np.square(gradient))
         # The corrections for the zeros that the means started from.
-        mean_share, square_share = 1.0 - self.beta1 ** (done + 1), 1.0 - self.beta2 ** (done + 1)
+        mean_share, square_share = 1.0 - power(self.beta1, done + 1), 1.0 - power(self.beta2, done + 1)
         root = scaled(1.0 / math.sqrt(square_share), np.sqrt(square)) + parameters.dtype.type(self.epsilon)
         kept = scaled(1.0 - rate * self.weight_decay, parameters) if self.weight_decay else parameters
         new = kept - scaled(rate / mean_share, mean) / root

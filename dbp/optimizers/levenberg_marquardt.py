@@ -25,7 +25,7 @@ from pydantic import Field
 from dbp.optimizers.descent import CANNOT_IMPROVE, is_finite
 from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import Evaluation, State, StepResult, Trials, Vector, WithCurvature
-from dbp.vectors import dot, scalar, solve_positive_definite
+from dbp.vectors import dot, power, scalar, solve_positive_definite
 
 MOST_PARAMETERS = 4096
 """P^2 float64 numbers are then 128 MiB: in every worker, in every answer, and twice in the coordinator."""
@@ -70,8 +70,10 @@ class LevenbergMarquardt:
         matrix = here.curvature.copy()  # borrowed, like the gradient
         here = Evaluation(here.value, here.gradient.copy(), here.rms)
         damping, growth = float(state["damping"][0]), float(state["growth"][0])
+        largest = max(float(matrix.diagonal().max()), 1e-100)
+        least = 1e-30 * largest  # damping that shrinks for ever could never grow again
         if math.isnan(damping):
-            damping = self.damping * max(float(matrix.diagonal().max()), np.finfo(np.float64).tiny)
+            damping = self.damping * largest
         for _ in range(_TRIALS):
             move = _move(matrix, here.gradient, damping)
             if move is not None:
@@ -82,7 +84,7 @@ class LevenbergMarquardt:
                 there = yield point
                 fall = here.value - there.value
                 if fall > 0 and is_finite(there):
-                    damping *= max(1 / 3, 1 - (2 * fall / foreseen - 1) ** 3)
+                    damping = max(damping * max(1 / 3, 1 - power(2 * fall / foreseen - 1, 3)), least)
                     return StepResult(point, _state(damping, 2.0), here)
             damping, growth = damping * growth, 2 * growth
         return StepResult(parameters, _state(damping, growth), here, CANNOT_IMPROVE)

@@ -202,7 +202,7 @@ def cubic_minimum(first: Sample, second: Sample) -> float | None:
     scale = max(abs(middle), abs(first.slope), abs(second.slope))
     if scale == 0.0:
         return None
-    square = (middle / scale) ** 2 - (first.slope / scale) * (second.slope / scale)
+    square = (middle / scale) * (middle / scale) - (first.slope / scale) * (second.slope / scale)
     if not square >= 0.0:
         return None
     root = math.copysign(scale * math.sqrt(square), width)

@@ -10,7 +10,6 @@ A method keeps l in its state, and only under a schedule that looks at it: a res
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dbp.section import Section
-from dbp.vectors import scalar
+from dbp.vectors import cosine_of_pi_times, power, scalar
 
 
 class Constant(Section):
@@ -43,7 +42,7 @@ class Step(Section):
 
     def factor(self, step: int) -> float:
         """Return ``factor^floor(step / every)``."""
-        return float(self.multiply_by ** (step // self.every))
+        return power(self.multiply_by, step // self.every)
 
 
 class Cosine(Section):
@@ -56,7 +55,7 @@ class Cosine(Section):
     def factor(self, step: int) -> float:
         """Return 1 at step 0, `final` from `steps` on."""
         done = min(step, self.steps) / self.steps
-        return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * done))
+        return self.final + (1.0 - self.final) * 0.5 * (1.0 + cosine_of_pi_times(done))
 
 
 class InverseTime(Section):

@@ -51,7 +51,10 @@ def gauss_newton_sum(
 
     Arguments and errors are those of `gradient_sum`.
     """
+    network.check_vector(theta)
     matrix = as_matrix(inputs, theta.dtype, network.sizes[0], "inputs")
+    if len(matrix) == 0:
+        raise ValueError("inputs: no rows; expected at least one")
     counts = None if weights is None else _weights(weights, theta.dtype, len(matrix))
     kernel = Kernel(network, "squared_error", theta.dtype)
     kernel.move_to(np.ascontiguousarray(theta))
@@ -62,7 +65,13 @@ def gauss_newton_sum(
 
 
 def error_signals(
-    network: Network, theta: NDArray[np.floating], inputs: ArrayLike, targets: ArrayLike, loss: LossName
+    network: Network,
+    theta: NDArray[np.floating],
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    loss: LossName,
+    *,
+    huber_delta: float = 1.0,
 ) -> list[NDArray[np.floating]]:
     """Return the error signal delta as it travels back, per layer: [(rows, N_0) at the inputs, ..., (rows, N_L) at the outputs].
 
@@ -70,14 +79,13 @@ def error_signals(
     there (S5). Arguments and errors are those of `gradient_sum`.
     """
     theta, matrix, known = _checked(network, theta, inputs, targets, loss)
-    return Kernel(network, loss, theta.dtype).error_signals(theta, matrix, known)
+    return Kernel(network, loss, theta.dtype, huber_delta=huber_delta).error_signals(theta, matrix, known)
 
 
 def _checked(
     network: Network, theta: NDArray[np.floating], inputs: ArrayLike, targets: ArrayLike, loss: LossName
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating] | NDArray[np.int32]]:
-    if theta.dtype not in (np.float32, np.float64):
-        raise ValueError(f"parameters: dtype {theta.dtype}; expected float32 or float64")
+    network.check_vector(theta)
     theta = np.ascontiguousarray(theta)
     matrix = as_matrix(inputs, theta.dtype, network.sizes[0], "inputs")
     known = _targets(network, np.asarray(targets), theta.dtype, loss)
@@ -92,6 +100,8 @@ def _weights(weights: ArrayLike, dtype: np.dtype[np.floating], rows: int) -> NDA
     counts = np.ascontiguousarray(weights, dtype=dtype)
     if counts.shape != (rows,):
         raise ValueError(f"weights: shape {counts.shape}; expected ({rows},), one per row of the inputs")
+    if not (counts >= 0).all():
+        raise ValueError("weights: some are negative or NaN; expected 0 or more")
     return counts
 
 

@@ -72,7 +72,7 @@ class Workload:
 
 TaskKind = Literal[
     "summarize",  # ColumnSummary of the raw columns
-    "load",  # read and encode the rows; the sum counts them
+    "load",  # read and encode the rows; the sum counts and weighs them
     "gradient",  # PartialSum with the gradient (P,)
     "curvature",  # PartialSum with the gradient and, behind it, the Gauss-Newton matrix: (P + P * P,)
     "loss",  # PartialSum without a gradient, with the rows classified right

@@ -113,8 +113,8 @@ class ShardWorker:
         return self._workload.source.summarize(part, start, stop)
 
     def _row_count(self, part: Part, shard: int) -> Summand:
-        rows = len(self._shard(part, shard).inputs)
-        return PartialSum(0.0, NO_GRADIENT, weight=float(rows), rows=rows)
+        loaded = self._shard(part, shard)
+        return PartialSum(0.0, NO_GRADIENT, weight=_weight(loaded), rows=len(loaded.inputs))
 
     def _gradient(self, task: SumTask, shard: int) -> Summand:
         rows = self._rows(task, shard)

@@ -113,7 +113,8 @@ class Coordinator:
         result, first = self._converse(progress, step)
         check_finite(result, step, self.objective.network)
         gradient_norm = norm(result.evaluation.gradient)
-        measured = Measured(result.evaluation.value, gradient_norm, result.finished)
+        # A batch whose rows weigh nothing has no loss and no gradient that a rule could look at.
+        measured = Measured(result.evaluation.value, gradient_norm, result.finished) if first.weight else None
         memory = progress.memory.after_step(measured, self.clock() - zero, self.remember)
         following = Progress(step, result.parameters, result.state, memory)
         metrics = StepMetrics(
@@ -165,10 +166,15 @@ class Coordinator:
 
 def check_finite(result: StepResult, step: int, network: Network) -> None:
     """Raise NonFiniteLossError if the step's loss or its new parameters are not finite; the message says where and what to try."""
-    value = result.evaluation.value
-    if math.isfinite(value) and np.isfinite(result.parameters).all():
+    value, gradient = result.evaluation.value, result.evaluation.gradient
+    if not math.isfinite(value):
+        what = f"the loss became {value}"
+    elif not np.isfinite(gradient).all():
+        what = "the gradient became infinite or NaN"
+    elif not np.isfinite(result.parameters).all():
+        what = "the parameters became infinite or NaN"
+    else:
         return
-    what = f"the loss became {value}" if not math.isfinite(value) else "the parameters became infinite or NaN"
     raise NonFiniteLossError(
         f"{what} at step {step}{_largest_gradient(result.evaluation.gradient, network)}. "
         "Try a smaller optimizer.learning_rate (where the method has one), `data.standardize: true`, or "

@@ -59,8 +59,10 @@ class Memory:
     waited: int = 0  # validations since the one that set the mark
     best: Best | None = None
 
-    def after_step(self, measured: Measured, seconds: float, remember: Remember) -> Memory:
-        """Return the memory after one more step; `seconds` is the training time so far."""
+    def after_step(self, measured: Measured | None, seconds: float, remember: Remember) -> Memory:
+        """Return the memory after one more step; `seconds` is the training time so far. None: the step measured nothing."""
+        if measured is None:
+            return replace(self, seconds=seconds, best=self.best if remember.best else None)
         losses = (*self.losses, measured.loss)[-remember.losses :]
         return replace(
             self,

@@ -35,6 +35,7 @@ class Evaluated:
     evaluation: Evaluation
     rms: float
     rows: int
+    weight: float = 1.0  # of those rows; 0: they say nothing
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ class Objective:
         value = total.loss / self._divisor(total)
         if self.l2_penalty:
             value += self._penalty(parameters, gradient)
-        return Evaluated(Evaluation(value, gradient, self._rms(total), curvature), self._rms(total), total.rows)
+        return Evaluated(
+            Evaluation(value, gradient, self._rms(total), curvature), self._rms(total), total.rows, total.weight
+        )
 
     def _curvature(self, total: PartialSum, parameters: int) -> NDArray[np.float64]:
         """Return the upper triangle of J'J of the objective (P, P), the penalty's l2 on the weights' diagonal included."""

@@ -151,3 +151,19 @@ def test_odd_terminals(dbp: Dbp, settings: dict[str, str]) -> None:
     assert ran.code == 2
     assert "no job of that id" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_instructions_that_the_machine_does_not_have_are_a_mistake_of_the_user(dbp: Dbp, tmp_path: Path) -> None:
+    """And so is a kernel that is not there: exit code 2, what to do, no talk of a bug."""
+    (tmp_path / "t.csv").write_text("x,y\n" + "1,2\n2,3\n" * 9)
+    text = (
+        "{name: a, task: regression, data: {train: t.csv, target: y}, network: {hidden: [2]}, optimizer: {name: lbfgs}}"
+    )
+    (tmp_path / "job.yaml").write_text(text)
+    for variable, words in (("DBP_INSTRUCTIONS", "expected one that this machine has"), ("DBP_KERNEL", "install dbp")):
+        environment = {**os.environ, variable: "/nowhere"}
+        command = [Path(sys.executable).parent / "dbp", "run", "job.yaml", "--workers", "0"]
+        ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert (ran.returncode, "Traceback" in ran.stderr, "bug" in ran.stderr) == (2, False, False), ran.stderr
+        assert words in ran.stderr
+    assert not (tmp_path / "runs").exists()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dbp.optimizers
-from dbp.vectors import dot, moved, norm, scaled
+from dbp.vectors import cosine_of_pi_times, dot, moved, norm, power, scaled
 
 FILES = sorted(Path(dbp.optimizers.__file__).parent.glob("*.py"))
 
@@ -40,3 +40,24 @@ def test_no_method_calls_a_blas(path):
         assert not isinstance(node, ast.MatMult), f"{path.name}: @"
         if isinstance(node, ast.Attribute):
             assert node.attr not in ("dot", "vdot", "inner", "matmul", "linalg", "einsum", "tensordot"), path.name
+
+
+@given(st.floats(0.5, 1.0), st.integers(0, 5000))
+def test_powers_are_those_of_the_c_library_to_rounding(base, exponent):
+    assert power(base, exponent) == pytest.approx(base**exponent, rel=1e-12, abs=1e-300)
+
+
+@given(st.floats(0.0, 1.0))
+def test_the_cosine_is_that_of_the_c_library_to_rounding(part):
+    assert cosine_of_pi_times(part) == pytest.approx(math.cos(math.pi * part), abs=1e-15)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_method_calls_the_c_librarys_functions(path):
+    """pow, cos, exp and log differ in their last bits from machine to machine; the square root does not."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not isinstance(node, ast.Pow), f"{path.name}: **"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "math":
+            assert node.attr in ("sqrt", "copysign", "isfinite", "isnan", "inf", "nan", "pi"), (
+                f"{path.name}: math.{node.attr}"
+            )

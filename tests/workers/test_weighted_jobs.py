@@ -145,3 +145,39 @@ def test_class_weights_of_a_class_that_is_not_there(tmp_path):
     with pytest.raises(JobFileError, match=r"'rear' is no class of the target; expected some of: common, rare"):
         dbp.train(made, workers=0)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("weight", "class_weights", "validation"),
+    [
+        (None, "{rare: 0, common: 0}", "null"),
+        (1e-50, "null", "null"),  # 0 in float32
+        (1e39, "null", "null"),  # infinite in float32
+        ("held out", "null", "0.3"),
+    ],
+)
+def test_weights_that_add_up_to_nothing_or_to_infinity(tmp_path, weight, class_weights, validation):
+    """In the job's precision, column and class together, and for each part: a loss of 0 would look like success."""
+    column = np.full(120, 1.0 if isinstance(weight, str) or weight is None else weight)
+    table(tmp_path / "t.parquet", w=column)
+    if weight == "held out":
+        table(tmp_path / "v.parquet", w=np.zeros(120))
+        validation = str(tmp_path / "v.parquet")
+    data = {"weight": "w", "class_weights": class_weights, "validation": validation}
+    made = job(tmp_path / "t.parquet", target="kind", task="classification", **data)
+    made = made.model_copy(update={"training": made.training.model_copy(update={"precision": "float32"})})
+    with pytest.raises(
+        JobFileError, match=r"the weights of the (train|validation) rows add up to (0|infinite) in float32"
+    ):
+        dbp.train(made, workers=0)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_batch_that_weighs_nothing_ends_no_training(tmp_path):
+    """Its loss and its gradient are 0, but they are no news: rules do not look at them."""
+    table(tmp_path / "t.parquet", w=np.where(np.arange(120) % 3 == 0, 0.0, 1.0))
+    made = job(tmp_path / "t.parquet", "stopping: {target_loss: 0.0, gradient_tolerance: 1.0e-9}", weight="w")
+    made = made.model_copy(update={"training": made.training.model_copy(update={"batch": 1})})
+    result = dbp.train(made, workers=0)
+    assert any(step.loss == 0 for step in result.history)
+    assert (result.summary.rule, result.summary.step) == ("max_steps", 20)

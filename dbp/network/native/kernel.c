@@ -59,6 +59,11 @@ static void pack_layer(int64_t depth, int64_t columns, const real *from, int64_t
     else pack(depth, columns, from, row, column, to);
 }
 
+/* The sizes of the structures, for the caller to compare with its own. */
+void EXPORT(layout)(int64_t *sizes) {
+    sizes[0] = sizeof(network), sizes[1] = sizeof(layer), sizes[2] = sizeof(known), sizes[3] = sizeof(result);
+}
+
 /* Take the parameter vector (P): per layer weights (inputs, outputs) row-major, then bias. */
 void EXPORT(pack)(network *net, const real *theta) {
     for (int64_t l = 0; l < net->layers; l++) {

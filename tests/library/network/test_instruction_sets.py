@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbp import Network
-from dbp.errors import DbpError
+from dbp.errors import InputError
 from dbp.network import compiled
 from dbp.network.activations import ACTIVATION_NAMES, activation_code
 from dbp.network.backprop import Kernel
@@ -96,7 +96,7 @@ def test_instructions_that_are_not_there(monkeypatch):
     monkeypatch.setenv(compiled.VARIABLE, "neon2")
     compiled.instruction_set.cache_clear()
     try:
-        with pytest.raises(DbpError, match="DBP_INSTRUCTIONS='neon2'; expected one that this machine has: portable"):
+        with pytest.raises(InputError, match="DBP_INSTRUCTIONS='neon2'; expected one that this machine has: portable"):
             compiled.instruction_set()
     finally:
         monkeypatch.undo()

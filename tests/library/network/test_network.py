@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbp import Network
+from dbp.sums.gradient import gauss_newton_sum
 
 sizes_drawn = st.lists(st.integers(1, 9), min_size=2, max_size=5)
 
@@ -183,3 +184,14 @@ def test_a_size_that_is_no_number_is_refused(size: float) -> None:
     """ValueError like any other size that cannot be."""
     with pytest.raises(ValueError, match="whole numbers of 1 or more"):
         Network((size, 1), ["tanh"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float16", ">f4", ">f8"])
+def test_parameters_of_another_type_are_refused(dtype: str) -> None:
+    """Their bytes would be read as other numbers."""
+    network = Network((2, 3, 1), ("tanh", "identity"))
+    theta = network.initial_parameters(0).astype(dtype)
+    with pytest.raises(ValueError, match="expected float32 or float64"):
+        network.forward(theta, np.zeros((1, 2)))
+    with pytest.raises(ValueError, match="expected float32 or float64"):
+        gauss_newton_sum(network, theta, np.zeros((1, 2)))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sources import workload
 
+import dbp
 from dbp.errors import NonFiniteLossError
 from dbp.optimizers.gradient_descent import GradientDescent
 from dbp.optimizers.protocol import StepResult
@@ -186,3 +187,18 @@ def test_an_optimiser_may_say_that_it_is_finished():
     assert outcome.progress.step < 500
     again = coordinator(Kept(), Tired(0.1), rules).run(through_a_checkpoint(outcome.progress))
     assert (again.ending, again.progress.step) == (outcome.ending, outcome.progress.step)
+
+
+@pytest.mark.parametrize(
+    "name", ["lbfgs", "conjugate_gradient", "scaled_conjugate_gradient", "levenberg_marquardt", "rprop"]
+)
+def test_a_gradient_that_overflows_at_a_finite_loss_fails_the_run(tmp_path, name):
+    """Columns of 1e25 in float32: the loss is a float64, the gradient is not. No method may stand still and call it success."""
+    x = np.linspace(-1, 1, 50) * 1e25
+    np.savez(tmp_path / "t.npz", x=x[:, None], y=x)
+    job = dbp.Job.from_text(
+        f"{{name: far, task: regression, data: {{train: {tmp_path / 't.npz'}, target: y, standardize: false}}, network: "
+        f"{{hidden: []}}, optimizer: {{name: {name}}}, storage: {tmp_path / 'runs'}}}"
+    )
+    with pytest.raises(NonFiniteLossError, match="the gradient became infinite or NaN at step 1"):
+        dbp.train(job, workers=0)
