@@ -351,13 +351,6 @@ class Job(Section):
         network = self.network.model_copy(update={"start_sha256": parameters_sha256})
         return self.model_copy(update={"network": network})
 
-    def restarted(self, restart: int) -> Job:
-        """Return the job from the start weights of the `restart`-th seed after its own; 0: the job itself."""
-        if restart == 0:
-            return self
-        network = self.network.model_copy(update={"initializer_seed": self.start_seed + restart})
-        return self.model_copy(update={"network": network})
-
     @property
     def start_seed(self) -> int:
         """The seed of the start weights."""

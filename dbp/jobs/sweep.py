@@ -42,8 +42,8 @@ SWEEP_MEANING = (
     "the best model. Keys that change the rows or how the loss is measured, or that change no bit, are refused."
 )
 RESTARTS_MEANING = (
-    "Train so many times from different start weights (network.initializer_seed, by default `seed`, and the seeds that follow it) on "
-    "the same rows and batches, and keep the model of the lowest validation loss (of the lowest objective where there are no "
+    "Train so many times from different start weights (network.initializer_seed, by default `seed`, and the seeds that follow it) "
+    "on the same rows and batches, and keep the model of the lowest validation loss (of the lowest objective where there are no "
     "validation rows)."
 )
 Changes = dict[str, YamlValue]  # dotted keys to values
@@ -79,11 +79,7 @@ class Member:
     changes: Changes
     seed: int  # of its start weights
     job: Job
-
-    @property
-    def label(self) -> str:
-        """What is special about it, in words; empty for nothing."""
-        return label(self.changes)
+    label: str = ""  # what is special about it, in words
 
 
 def members(job: Job) -> list[Member]:
@@ -98,8 +94,19 @@ def members(job: Job) -> list[Member]:
         point = type(job).from_values(member_values(job.model_dump(mode="python"), changes), source=job.name)
         for restart in range(job.training.restarts):
             number = len(found) + 1
-            found.append(Member(number, changes, point.start_seed + restart, point.restarted(restart)))
+            seed = point.start_seed + restart
+            words = [label(changes)] if changes else []
+            words += [f"start {seed}"] if job.training.restarts > 1 else []
+            found.append(Member(number, changes, seed, _restarted(point, restart), ", ".join(words)))
     return found
+
+
+def _restarted(job: Job, restart: int) -> Job:
+    """Return the job from the start weights of the `restart`-th seed after its own; 0: the job itself."""
+    if restart == 0:
+        return job
+    network = job.network.model_copy(update={"initializer_seed": job.start_seed + restart})
+    return job.model_copy(update={"network": network})
 
 
 def points(sweep: Mapping[str, Sequence[YamlValue]] | None) -> list[Changes]:

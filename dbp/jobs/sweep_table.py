@@ -18,7 +18,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from dbp.errors import JobDirectoryError
 from dbp.jobs.status import State
-from dbp.jobs.sweep import label
 from dbp.storage.atomic_files import storage_error, write_json
 
 
@@ -30,6 +29,7 @@ class MemberResult:
     changes: dict[str, Any]  # dotted keys to values; Any: as the job file has them
     seed: int  # of its start weights
     directory: str  # relative to the job directory of all
+    label: str = ""  # what is special about it, in words
     state: State = "PENDING"
     message: str = ""  # why it ended, in a sentence
     steps: int = 0
@@ -39,11 +39,6 @@ class MemberResult:
     validation: dict[str, float | None] | None = None
     seconds: float = 0.0  # over all attempts
     parameters_sha256: str | None = None
-
-    @property
-    def label(self) -> str:
-        """What is special about it, in words."""
-        return label(self.changes)
 
     @property
     def score(self) -> float:
