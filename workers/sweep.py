@@ -60,14 +60,18 @@ class Sweep:
     def resume(self, home: JobDirectory, changed: bool) -> Trained:
         """Train the members that are not done in a job directory, which is locked. `changed`: its job file is another."""
         results = self._results(home)
-        todo = [member for member in self.members if changed or not results[member.number - 1].done]
+        todo = [
+            member
+            for member, result in zip(self.members, results, strict=True)
+            if not result.done or (changed and not _ends_alike(member.job, home.member(member.number)))
+        ]
+        if changed:
+            write_text(home.job_file, self.job.to_yaml())
         if not todo:
             return self._conclusion(home, results, {})
         status = read_status(home.status_file)
         order = self._in_order(todo)
         with self._ground(order[0]) as ground:
-            if changed:
-                write_text(home.job_file, self.job.to_yaml())
             return self._train_all(home, ground, order, 1 + (status.attempt if status else 0))
 
     def _train_all(self, home: JobDirectory, ground: _Ground, order: Sequence[Member], attempt: int) -> Trained:
@@ -104,11 +108,9 @@ class Sweep:
                 trained = run.train(ground.pool, prepared, directory, progress)
             except NonFiniteLossError as error:
                 status = read_status(directory.status_file)
-                failed = MemberResult(
-                    before.number, before.changes, before.seed, before.directory, "FAILED", str(error)
-                )
-                seconds = before.seconds + time.perf_counter() - began
-                return replace(failed, steps=status.step if status else 0, seconds=seconds), ()
+                steps, seconds = status.step if status else 0, before.seconds + time.perf_counter() - began
+                none = replace(before, loss=None, rms=None, validation=None, model_step=None, parameters_sha256=None)
+                return replace(none, state="FAILED", message=str(error), steps=steps, seconds=seconds), ()
         return _result(before, trained.summary), trained.history
 
     def _conclusion(self, home: JobDirectory, results: Sequence[MemberResult], histories: Histories) -> Trained:
@@ -145,7 +147,7 @@ class Sweep:
         results = []
         for member in self.members:
             directory = home.member(member.number).path.relative_to(home.path)
-            new = MemberResult(member.number, member.changes, member.seed, str(directory))
+            new = MemberResult(member.number, member.changes, member.seed, str(directory), member.label)
             results.append(known.get(member.number, new))
         return results
 
@@ -154,19 +156,7 @@ class Sweep:
         return Run(member.job, setting, self.dataset, self.start)
 
     def _check_each(self, check: Callable[[Run], object]) -> None:
-        """Check one member of each combination. JobFileError with everything that is wrong with any of them."""
-        found: list[tuple[Changes, Sequence[Problem]]] = []
-        for member in self.members[:: self.job.training.restarts]:
-            try:
-                check(self._run(member, self.setting.observer))
-                found.append((member.changes, ()))
-            except JobFileError as error:
-                if self.job.sweep is None:
-                    raise
-                found.append((member.changes, error.problems))
-        problems = point_problems(found)
-        if problems:
-            raise JobFileError(self.job.name, problems)
+        check_members(self.job, self.members, lambda member: check(self._run(member, self.setting.observer)))
 
     def _in_order(self, chosen: Sequence[Member]) -> list[Member]:
         """Return members in the order to train them: by number, but those that share rows one after the other."""
@@ -182,6 +172,22 @@ class Sweep:
         largest = max(run.vector_bytes for run in runs)
         with self.setting.pool(runs[first.number - 1], largest) as pool:
             yield _Ground(pool, runs[first.number - 1].raw)
+
+
+def check_members(job: Job, chosen: Sequence[Member], check: Callable[[Member], object]) -> None:
+    """Check one member of each combination. JobFileError with everything that is wrong with any of them."""
+    found: list[tuple[Changes, Sequence[Problem]]] = []
+    for member in chosen[:: job.training.restarts]:
+        try:
+            check(member)
+            found.append((member.changes, ()))
+        except JobFileError as error:
+            if job.sweep is None:
+                raise
+            found.append((member.changes, error.problems))
+    problems = point_problems(found)
+    if problems:
+        raise JobFileError(job.name, problems)
 
 
 class _Ground:
@@ -215,6 +221,12 @@ class _Ground:
 
 def _cut(run: Run) -> object:
     return tuple(sorted((part, shards.rows, shards.count) for part, shards in run.raw.shards.items()))
+
+
+def _ends_alike(job: Job, directory: JobDirectory) -> bool:
+    """Whether a member that is done would end where it did."""
+    before = Job.from_file(directory.job_file)
+    return (job.training.max_steps, job.stopping) == (before.training.max_steps, before.stopping)
 
 
 def _progress(run: Run, prepared: Prepared, directory: JobDirectory) -> Progress:
