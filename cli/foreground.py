@@ -14,6 +14,7 @@ from dbp.cli.interrupt import stop_on_signals
 from dbp.cli.options import DEFAULT_STORAGE
 from dbp.cli.output import Mode, Output, talk
 from dbp.cli.progress import BarProgress, LineProgress, RunRecord, Warnings, duration, on_a_live_terminal
+from dbp.cli.runs import runs_json, show_runs
 from dbp.errors import JobFailedError
 from dbp.jobs.directory import JobDirectory
 from dbp.training.observers import Observer, Observers, Summary
@@ -50,7 +51,11 @@ def run_in_foreground(start: Start, *, json: bool, quiet: bool) -> None:
         raise SystemExit(INTERRUPTED)
     if not quiet and not json:
         name = job_name(summary.directory)
-        talk(f"\nnext:  dbp predict {name} TABLE -o predictions.csv\n       dbp plot {name}")
+        curves = name
+        if summary.members:
+            best = JobDirectory(summary.directory).member(summary.best or 1).path
+            curves = shlex.quote(str(shown_path(best)))
+        talk(f"\nnext:  dbp predict {name} TABLE -o predictions.csv\n       dbp plot {curves}")
 
 
 def job_name(directory: Path) -> str:
@@ -77,6 +82,9 @@ def _progress(quiet: bool) -> Iterator[Observer]:
 
 
 def _report(summary: Summary, output: Output) -> None:
+    if summary.members:
+        _report_runs(summary, output)
+        return
     if output.mode is Mode.JSON:
         output.json(
             {
@@ -111,6 +119,34 @@ def _report(summary: Summary, output: Output) -> None:
     output.fields(fields)
 
 
+def _report_runs(summary: Summary, output: Output) -> None:
+    model = JobDirectory(summary.directory).model_file
+    if output.mode is Mode.JSON:
+        output.json(
+            {
+                "job": summary.job_id,
+                "directory": summary.directory,
+                "state": summary.state,
+                "reason": summary.reason,
+                "model": model,
+                "seconds": summary.seconds,
+                **runs_json(summary.members, summary.directory),
+            }
+        )
+        return
+    show_runs(summary.members, output)
+    output.text("")
+    output.fields(
+        {
+            "job": summary.job_id,
+            "state": f"{summary.state}: {summary.reason}",
+            "model": f"{shown_path(model)} (of run {summary.best})",
+            "parameters": f"SHA-256 {summary.parameters_sha256}",
+            "time": duration(summary.seconds),
+        }
+    )
+
+
 def _report_failure(record: RunRecord, error: JobFailedError, output: Output) -> None:
     plan, last = record.plan, record.last_step
     if output.mode is Mode.JSON:
@@ -125,6 +161,7 @@ def _report_failure(record: RunRecord, error: JobFailedError, output: Output) ->
                 "validation": None,
                 "parameters_sha256": None,
                 "seconds": record.seconds,
+                **(runs_json(record.members, plan.directory) if plan and plan.run else {}),
             }
         )
     if plan is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,9 @@ class JobView:
 
     @property
     def progress(self) -> str | None:
-        """Steps done of steps to do."""
+        """Steps done of steps to do; of a job of several runs, the runs."""
+        if self.status and self.status.runs:
+            return f"{self.status.runs.done}/{self.status.runs.count} runs"
         return f"{self.status.step}/{self.status.max_steps}" if self.status else None
 
     @property
@@ -44,7 +45,7 @@ class JobView:
 
     def to_json(self) -> dict[str, object]:
         """Return the job for `--json`: its identity first, then all that its status file says."""
-        facts = dataclasses.asdict(self.status) if self.status else {"step": None, "loss": None}
+        facts = self.status.to_json() if self.status else {"step": None, "loss": None}
         own = {
             "job": self.job,
             "state": self.state,
@@ -97,6 +98,8 @@ def finished(directory: JobDirectory, wanted: Job) -> dict[str, object] | None:
 
     view = describe(directory)
     status = view.status
+    if wanted.has_members:  # these look for what is left to do themselves
+        return None
     if status is None or view.state != "SUCCEEDED" or not directory.model_file.is_file():
         return None
     # max_steps ends a job whatever other rules did; the other rules end it again however many steps are asked for.

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from dbp.cli.output import QuietStream, clean, talk
+from dbp.jobs.sweep_table import MemberResult
 from dbp.training.observers import Observer, Plan, StepMetrics, Summary
+from dbp.training.sweep_recorder import run_in_words
 
 LINE_EVERY_SHARE = 0.05  # of the steps
 LINE_EVERY_SECONDS = 10.0
@@ -26,6 +28,7 @@ class RunRecord(Observer):
     plan: Plan | None = None
     last_step: StepMetrics | None = None
     last_checkpoint: int | None = None
+    members: list[MemberResult] = field(default_factory=list)  # those of several runs that ended
     began: float = field(default_factory=time.perf_counter)
 
     @property
@@ -36,19 +39,24 @@ class RunRecord(Observer):
     @property
     def kept(self) -> str:
         """What of the run is safe on disk, as words."""
+        of_run = "" if self.plan is None or self.plan.run is None else f" of {run_in_words(self.plan.run)}"
         if self.last_checkpoint is not None:
-            return f"a checkpoint of step {self.last_checkpoint}"
+            return f"a checkpoint of step {self.last_checkpoint}{of_run}"
         if self.plan is not None and self.plan.first_step > 1:
             return f"the checkpoint of step {self.plan.first_step - 1} that it started from"
-        return "no checkpoint yet"
+        return f"no checkpoint{of_run} yet"
 
     def started(self, plan: Plan) -> None:
         """See `Observer`."""
-        self.plan = plan
+        self.plan, self.last_step, self.last_checkpoint = plan, None, None
 
     def step(self, metrics: StepMetrics) -> None:
         """See `Observer`."""
         self.last_step = metrics
+
+    def member_finished(self, result: MemberResult) -> None:
+        """See `Observer`."""
+        self.members.append(result)
 
     def checkpoint(self, step: int, path: Path) -> None:
         """See `Observer`."""
@@ -112,7 +120,7 @@ class LineProgress(Observer):
 
     def started(self, plan: Plan) -> None:
         """See `Observer`."""
-        self._plan = plan
+        self._plan, self._last, self._printed_step = plan, None, 0
         self._gauge = Gauge(plan.first_step, plan.max_steps)
         talk(describe_plan(plan))
 
@@ -127,14 +135,23 @@ class LineProgress(Observer):
         """See `Observer`."""
         talk(f"warning: {text}")
 
+    def member_finished(self, result: MemberResult) -> None:
+        """See `Observer`."""
+        self._print_last()
+        talk(describe_result(result))
+        self._plan = None
+
     def finished(self, summary: Summary) -> None:
         """See `Observer`: where a rule ended the run, no one knew that this step would be the last."""
+        self._print_last()
+
+    def _print_last(self) -> None:
         if self._plan is not None and self._last is not None and self._last.step != self._printed_step:
             self._print(self._last, self._plan)
 
     def _print(self, metrics: StepMetrics, plan: Plan) -> None:
         self._printed_step, self._printed_at = metrics.step, time.perf_counter()
-        talk(f"step {metrics.step}/{plan.max_steps}  {self._gauge.show(metrics)}")
+        talk(f"{step_of(plan, metrics.step)}  {self._gauge.show(metrics)}")
 
     def _due(self, step: int, plan: Plan) -> bool:
         if step in (plan.first_step, plan.max_steps):
@@ -185,7 +202,7 @@ class BarProgress(Observer):
         self._say(describe_plan(plan))
         done = plan.first_step - 1
         self._progress.update(
-            self._task, total=plan.max_steps, completed=done, description=f"step {done}/{plan.max_steps}"
+            self._task, total=plan.max_steps, completed=done, description=step_of(plan, done), numbers=""
         )
 
     def step(self, metrics: StepMetrics) -> None:
@@ -198,13 +215,17 @@ class BarProgress(Observer):
         self._progress.update(
             self._task,
             completed=metrics.step,
-            description=f"step {metrics.step}/{self._plan.max_steps}",
+            description=step_of(self._plan, metrics.step),
             numbers=self._gauge.show(metrics),
         )
 
     def warning(self, text: str) -> None:
         """See `Observer`."""
         self._say(f"warning: {text}")
+
+    def member_finished(self, result: MemberResult) -> None:
+        """See `Observer`."""
+        self._say(describe_result(result))
 
     def finished(self, summary: Summary) -> None:
         """See `Observer`."""
@@ -222,13 +243,29 @@ def on_a_live_terminal() -> bool:
     return sys.stderr.isatty() and console.is_interactive and not console.is_dumb_terminal
 
 
+def step_of(plan: Plan, step: int) -> str:
+    """Return how far a run is: ``step 10/200``, with ``run 3/8`` before it where there are several."""
+    run = "" if plan.run is None else f"run {plan.run.number}/{plan.run.count}  "
+    return f"{run}step {step}/{plan.max_steps}"
+
+
+def describe_result(result: MemberResult) -> str:
+    """Return the line that says how one of several runs ended."""
+    if result.loss is None:
+        return f"run {result.number}: {result.state}: {result.message}"
+    loss = (result.validation or {}).get("loss")
+    validation = "" if loss is None else f", validation {loss:.4g}"
+    return f"run {result.number}: {result.state} after step {result.steps}: loss {result.loss:.4g}{validation}"
+
+
 def describe_plan(plan: Plan) -> str:
     """Return the line that says what is about to be trained."""
+    name = plan.job_id if plan.run is None else f"{plan.job_id}, {run_in_words(plan.run)}"
     start = f", going on at step {plan.first_step}" if plan.first_step > 1 else ""
     held = f" + {plan.validation_rows:,} held out" if plan.validation_rows else ""
     who = count(plan.workers, "worker") if plan.workers else "this process"
     return (
-        f"{plan.job_id}: {count(plan.rows, 'row')}{held}, {count(plan.features, 'feature')}, {count(plan.outputs, 'output')}, "
+        f"{name}: {count(plan.rows, 'row')}{held}, {count(plan.features, 'feature')}, {count(plan.outputs, 'output')}, "
         f"{count(plan.parameters, 'parameter')}, {who}{start}"
     )
 

@@ -35,6 +35,7 @@ network:
   outputs: null                 # units of the last layer; null: what the target needs
   initializer: glorot           # of the first weights: glorot, he (for relu), lecun, or uniform
   initializer_range: null       # r of uniform, whose weights are drawn between -r and r
+  initializer_seed: null        # of the first weights alone; null: training.seed
   start_from: null              # a model.safetensors to go on from, with its encoding of columns; relative to this file's folder
   start_sha256: null            # the SHA-256 of its parameters; null: any
 
@@ -53,6 +54,7 @@ training:
   batch: full                   # rows in a step: full, or a number
   reduction: mean               # the objective is the mean over the rows of a step, or their sum
   seed: 0                       # of the first weights, of batches and of the rows held out
+  restarts: 1                   # train from so many first weights, and keep the best model
   precision: float32            # or float64
   validate_every: 10            # steps between two looks at the validation rows
   l2_penalty: 0.0               # of the weights; 0: none
@@ -74,6 +76,8 @@ checkpoint:
   keep: 3                       # how many are kept
 
 storage: runs                   # the folder for job directories; a relative path starts where dbp is called
+
+sweep: null                     # values to try, such as {optimizer.learning_rate: [0.1, 0.5]}: the best model is kept; null: none
 """
 )
 

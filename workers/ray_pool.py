@@ -43,6 +43,7 @@ class _Worker:
     pid: int = 0
     told: ray.ObjectRef | None = None  # of a new workload, until it has arrived
     channel: Channel | None = None
+    vector_bytes: int = 0  # the largest vector that the channel takes
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,13 @@ class RayTransport:
     def configure(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
         known = self._workers[worker]
-        if known.channel is not None:
+        self._note_size(workload)
+        # An open graph has a thread of its own in the worker, which waits for calls meanwhile: no call is under way now.
+        known.told = known.actor.configure.remote(workload)
+        if known.channel is not None and known.vector_bytes < self._vector_bytes:
             known.channel.close()
             known.channel = None
-        self._note_size(workload)
-        known.told = known.actor.configure.remote(workload)
-        if self._vector_bytes:
+        if known.channel is None and self._vector_bytes:
             self._open_channel(known)  # now, so that those of all workers open at once
 
     def publish(self, parameters: Vector | None) -> None:
@@ -143,10 +145,12 @@ class RayTransport:
     def _note_size(self, workload: Workload) -> None:
         if workload.training is not None:
             itemsize = np.dtype(workload.training.precision).itemsize
-            self._vector_bytes = workload.training.longest_answer * itemsize
+            # Never less than before: a channel that took a larger vector takes a smaller one, and opening one takes a second.
+            self._vector_bytes = max(self._vector_bytes, workload.training.longest_answer * itemsize)
 
     def _open_channel(self, worker: _Worker) -> None:
         """Give a worker its channel; leaves it without one if it is dead."""
+        worker.vector_bytes = self._vector_bytes
         # Before there is something to train columns are looked at, once: not worth a graph.
         if self._calls == "plain" or not self._vector_bytes:
             worker.channel = PlainChannel(worker.actor)

@@ -26,6 +26,9 @@ def status(job: JobName, storage: Storage = DEFAULT_STORAGE, json: Json = False)
         "loss": view.loss,
         "message": view.message,
     }
+    if view.status is not None and view.status.runs is not None:
+        fields = {("runs done" if name == "step" else name): value for name, value in fields.items()}
+        fields["best run"] = view.status.runs.best
     if view.status is not None:
         fields |= {
             "workers": view.status.workers,

@@ -9,6 +9,7 @@ import typer
 from dbp.cli.options import JobFile, Json, Overrides
 from dbp.cli.output import Mode, Output
 from dbp.errors import InputError, JobFileError, Problem
+from dbp.jobs.sweep import Member, members
 
 if TYPE_CHECKING:
     from dbp.jobs.job import Job
@@ -46,13 +47,19 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
     from dbp.network.network import Network
     from dbp.workers.pools import open_pool
     from dbp.workers.preparation import build_network, check_size, fit_columns, open_dataset, raw_workload
+    from dbp.workers.sweep import check_members
     from dbp.workers.warm_start import check_start, open_start
 
     start = open_start(job)
     dataset = open_dataset(job)
-    if start is not None:
-        check_start(job, dataset, start)
-    check_size(job, dataset, job.workers)
+    runs = members(job)
+
+    def check(member: Member) -> None:
+        check_size(member.job, dataset, job.workers)
+        if start is not None:
+            check_start(member.job, dataset, start)
+
+    check_members(job, runs, check)
     outputs = job.network.outputs or (len(job.data.targets) if job.task == "regression" else None)
     network = (
         None
@@ -64,7 +71,9 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
 
         warnings = Warnings()
         with open_pool(raw_workload(job, dataset), 0, None, 0, warnings.warning) as pool:
-            network = build_network(job, fit_columns(job, dataset, pool, warnings, start).encoding)
+            encoding = fit_columns(job, dataset, pool, warnings, start).encoding
+            check_members(job, runs, lambda member: build_network(member.job, encoding))
+            network = build_network(runs[0].job, encoding)
     return {
         "job": job.name,
         "task": job.task,
@@ -75,4 +84,5 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
         "parameters": network.parameter_count if network else None,
         "steps": job.training.max_steps,
         "workers": job.workers,
+        **({"runs": len(runs)} if job.has_members else {}),
     }

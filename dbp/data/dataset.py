@@ -92,6 +92,10 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 (hex) of the contents of the tables."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(self._train_table.fingerprint().encode())
         if self._validation_table is not None:
             digest.update(self._validation_table.fingerprint().encode())

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from dbp.errors import Problem
+from dbp.jobs.sweep import sweep_problems
 from dbp.jobs.wording import printable, show
 from dbp.optimizers.registry import METHODS
 
@@ -37,6 +38,7 @@ def cross_problems(values: Values) -> list[Problem]:
         *_outputs(values),
         *_stopping(values),
         *_start(values),
+        *sweep_problems(values),
     ]
 
 
@@ -218,5 +220,7 @@ def _start(values: Values) -> Iterator[Problem]:
         )
     if isinstance(start, str) and name in ("he", "lecun", "uniform"):
         yield Problem("network.initializer", f"{name} is not used with start_from; expected one or the other")
+    if isinstance(start, str) and type(network.get("initializer_seed")) is int:
+        yield Problem("network.initializer_seed", "is not used with start_from; expected one or the other")
     if start is None and isinstance(network.get("start_sha256"), str):
         yield Problem("network.start_sha256", "names a model, but start_from names no file; expected both, or none")

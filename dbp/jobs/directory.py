@@ -63,6 +63,15 @@ class JobDirectory:
         return self.path / "model.safetensors"
 
     @property
+    def table_file(self) -> Path:
+        """Of a job that stands for several runs: how far each came (see `sweep_table.py`)."""
+        return self.path / "sweep.json"
+
+    def member(self, number: int) -> JobDirectory:
+        """Return the job directory of one of its runs, which may not be there yet."""
+        return JobDirectory(self.path / "members" / f"{number:03}")
+
+    @property
     def log_file(self) -> Path:
         """The log."""
         return self.path / "log.txt"

@@ -21,6 +21,16 @@ from dbp.jobs.job_file import apply_overrides, parse_values, read_text, resolve_
 from dbp.jobs.problems import problems_of
 from dbp.jobs.stopping_options import StoppingOptions
 from dbp.jobs.strict_yaml import YamlValue, to_yaml
+from dbp.jobs.sweep import (
+    LARGEST_SEED,
+    MOST_MEMBERS,
+    RESTARTS_MEANING,
+    SWEEP_MEANING,
+    Sweep,
+    member_values,
+    point_problems,
+    points,
+)
 from dbp.network.activations import ActivationName
 from dbp.network.initializers import Initializer, InitializerName
 from dbp.network.losses import LossName
@@ -71,6 +81,7 @@ _WeightPerClass = Annotated[
 _ClassWeights = Annotated[
     Annotated[Literal["balanced"], Tag("<text>")] | Annotated[_WeightPerClass, Tag("<map>")], _ByKind
 ]
+_Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 _Batch = Annotated[Annotated[Literal["full"], Tag("<text>")] | Annotated[int, Field(ge=1), Tag("<number>")], _ByKind]
 
 
@@ -150,6 +161,10 @@ class NetworkOptions(Section):
         le=1e6,
         description="r of the initializer `uniform`, which needs it; null for the others.",
     )
+    initializer_seed: _Seed | None = Field(
+        default=None,
+        description="The seed of the start weights alone. By default training.seed, which draws rows and batches too.",
+    )
     start_from: _PathText | None = Field(
         default=None,
         description="A model file of dbp (`model.safetensors` of a job directory) to take the start parameters from, and how "
@@ -186,9 +201,8 @@ class TrainingOptions(Section):
         default="mean",
         description="Whether the objective is the mean error per row, or the sum (the derivation's E).",
     )
-    seed: int = Field(
-        default=0, ge=0, le=2**63 - 1, description="The source of all randomness: start values, held-out rows, batches."
-    )
+    seed: _Seed = Field(default=0, description="The source of all randomness: start values, held-out rows, batches.")
+    restarts: int = Field(default=1, ge=1, le=MOST_MEMBERS, description=RESTARTS_MEANING)
     precision: Precision = Field(default="float32", description="Floating-point numbers to compute with.")
     validate_every: int = Field(default=10, ge=1, description="Measure on the validation rows every so many steps.")
     l2_penalty: float = Field(
@@ -246,6 +260,7 @@ class Job(Section):
         default="runs",
         description="The folder below which the job directory is made. A relative path starts at the current folder.",
     )
+    sweep: Sweep | None = Field(default=None, description=SWEEP_MEANING)
 
     @model_validator(mode="before")
     @classmethod
@@ -313,11 +328,17 @@ class Job(Section):
         checkpoint, which change no bit; the paths of tables, since the data has a fingerprint of its own; and
         training.max_steps and stopping, which change no bit of a step, so that a finished run may be continued with more
         steps or other rules. Of a model to start from, what counts is network.start_sha256. Spelling does not count either: one
-        activation for all layers equals a list that repeats it.
+        activation for all layers equals a list that repeats it. Keys that came later count where they say something alone.
         """
         values = self.model_dump(exclude={"name", "workers", "storage", "checkpoint", "stopping"})
         del values["data"]["train"], values["training"]["max_steps"], values["network"]["output_activation"]
         del values["network"]["start_from"]
+        if self.start_seed == self.training.seed:
+            del values["network"]["initializer_seed"]
+        if self.sweep is None:
+            del values["sweep"]
+        if self.training.restarts == 1:
+            del values["training"]["restarts"]
         if isinstance(self.data.validation, str):
             values["data"]["validation"] = None
         values["data"]["target"] = self.data.targets
@@ -330,6 +351,16 @@ class Job(Section):
         """Return the job with the identity of the model that it starts from: the job as run, of which the fingerprint counts."""
         network = self.network.model_copy(update={"start_sha256": parameters_sha256})
         return self.model_copy(update={"network": network})
+
+    @property
+    def start_seed(self) -> int:
+        """The seed of the start weights."""
+        return self.training.seed if self.network.initializer_seed is None else self.network.initializer_seed
+
+    @property
+    def has_members(self) -> bool:
+        """Whether it stands for several runs: see `dbp.jobs.sweep`."""
+        return self.sweep is not None or self.training.restarts > 1
 
     @property
     def standardizes_target(self) -> bool:
@@ -349,8 +380,18 @@ def job_schema() -> dict[str, Any]:  # Any: JSON schema
 def _validate(cls: type[Job], values: Mapping[str, YamlValue]) -> tuple[Job | None, list[Problem]]:
     """Return the job, or everything wrong with the values: of single fields, then between fields."""
     try:
-        return cls.model_validate(values), []
+        job = cls.model_validate(values)
     except ValidationError as error:
         found = problems_of(error, job_schema(), values)
+    else:
+        return job, _problems_of_points(job, values)
     told = {problem.path for problem in found}
     return None, [*found, *(problem for problem in cross_problems(values) if problem.path not in told)]
+
+
+def _problems_of_points(job: Job, values: Mapping[str, YamlValue]) -> list[Problem]:
+    """Return what is wrong with the combinations of a sweep whose job is right by itself."""
+    if job.sweep is None:
+        return []
+    found = [(changes, _validate(type(job), member_values(values, changes))[1]) for changes in points(job.sweep)]
+    return point_problems(found)

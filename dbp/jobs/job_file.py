@@ -81,13 +81,14 @@ def apply_overrides(values: dict[str, YamlValue], overrides: Sequence[str]) -> l
             continue
         value, wrong = parse_yaml(text)
         problems += [Problem(f"--set {printable(path)}", str(problem)) for problem in wrong]
-        if not wrong and not _put(values, keys, value):
+        if not wrong and not put(values, keys, value):
             message = "there are no keys below this one" + (f"; expected {keys[0]}=..." if len(keys) == 2 else "")
             problems.append(Problem(f"--set {printable(path)}", message))
     return problems
 
 
-def _put(values: dict[str, YamlValue], keys: Sequence[str], value: YamlValue) -> bool:
+def put(values: dict[str, YamlValue], keys: Sequence[str], value: YamlValue) -> bool:
+    """Set the value below these keys (in place), sections made as needed; False where there can be no such key."""
     section = values
     for key in keys[:-1]:
         inner = section.setdefault(key, {})

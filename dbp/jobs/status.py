@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,6 +20,15 @@ from dbp.storage.atomic_files import storage_error, write_json
 
 State: TypeAlias = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 _MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How far a job has come that stands for several runs."""
+
+    done: int
+    count: int
+    best: int | None = None  # the number of the best so far
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,14 @@ class Status:
     workers: int
     rule: str | None = None  # which rule ended it, for programs; None while it runs, and when it failed
     model_step: int | None = None  # the step that the model file's parameters are from
+    runs: Runs | None = None  # of a job of several runs; step, max_steps and loss are of the run under way, or the best
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the file holds; `runs` only where there are several."""
+        facts = dataclasses.asdict(self)
+        if self.runs is None:
+            del facts["runs"]
+        return facts
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ def write_status(path: Path, status: Status) -> None:
     """Replace the status file; a loss that is not finite becomes null (JSON has no NaN). StorageError if it fails."""
     if status.loss is not None and not math.isfinite(status.loss):
         status = dataclasses.replace(status, loss=None)
-    write_json(path, dataclasses.asdict(status))
+    write_json(path, status.to_json())
 
 
 def read_status(path: Path) -> Status | None:
@@ -88,7 +105,8 @@ def read_status(path: Path) -> Status | None:
 def describe_state(status: Status) -> Described:
     """Return state and message; a job that says it runs, while its process on this host is gone, is LOST."""
     if status.state in ("PENDING", "RUNNING") and status.host == socket.gethostname() and _is_gone(status):
-        message = f"stopped unexpectedly after step {status.step}; continue with `dbp resume {status.job}`"
+        where = f"step {status.step}" if status.runs is None else f"{status.runs.done} of {status.runs.count} runs"
+        message = f"stopped unexpectedly after {where}; continue with `dbp resume {status.job}`"
         return Described("LOST", message)
     return Described(status.state, status.message)
 

@@ -71,6 +71,10 @@ class Assignment:
         """Return the instructions that start the first workers."""
         return [StartWorker(slot.worker) for slot in self._slots]
 
+    def recut(self, shards: Mapping[Part, int]) -> None:
+        """From the next task on, parts are cut into these numbers of shards."""
+        self._shards = dict(shards)
+
     def begin(self, part: Part, shards: Sequence[int]) -> list[Instruction]:
         """Begin a task over some shards of a part, given in increasing order; what the last task left open is dropped."""
         self._part = part

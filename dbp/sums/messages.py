@@ -62,12 +62,30 @@ class TrainingWork:
 
 @dataclass(frozen=True)
 class Workload:
-    """What a worker is told once, before its first call; without `training` it can summarise columns only."""
+    """What a worker is told before it is called; without `training` it can summarise columns only."""
 
     source: RowSource
     shards: Mapping[Part, Shards]
     seed: int
     training: TrainingWork | None = None
+
+    def shares_rows_with(self, other: Workload) -> bool:
+        """Whether the rows that a worker has loaded for `other` are, bit for bit and shard for shard, those of this one.
+
+        They hang on the source, the cut, the encoding, the precision and the weights; the seed draws batches from them. The network
+        and the loss do not count.
+        """
+        here, there = self.training, other.training
+        if here is None or there is None:
+            return False
+        return (self.source, self.shards, self.seed, here.encoding, here.precision, here.class_weights) == (
+            other.source,
+            other.shards,
+            other.seed,
+            there.encoding,
+            there.precision,
+            there.class_weights,
+        )
 
 
 TaskKind = Literal[

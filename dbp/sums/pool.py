@@ -20,6 +20,7 @@ from dbp.sums.messages import (
     CallAnswered,
     CallRaised,
     Event,
+    Part,
     SumTask,
     WorkerLost,
     WorkerReady,
@@ -41,7 +42,7 @@ class WorkerPool(Protocol):
         ...
 
     def configure(self, workload: Workload) -> None:
-        """Tell every worker, present and future, what it works on."""
+        """Tell every worker, present and future, what it works on; rows that it has loaded already are not loaded again."""
         ...
 
     def sum(self, task: SumTask, parameters: Vector | None = None) -> Summand:
@@ -97,7 +98,7 @@ class TransportPool:
         self._transport = transport
         self._workload = workload
         self._on_trouble = on_trouble
-        self._assignment = Assignment(workers, {part: shards.count for part, shards in workload.shards.items()})
+        self._assignment = Assignment(workers, _counts(workload))
         self._told: dict[int, Workload] = {}  # by worker: the workload it was last given
         self._ready: set[int] = set()
         self._carry_out(self._assignment.start())
@@ -110,6 +111,7 @@ class TransportPool:
     def configure(self, workload: Workload) -> None:
         """See `WorkerPool`."""
         self._workload = workload
+        self._assignment.recut(_counts(workload))
         for worker in self._ready:
             self._tell(worker)
 
@@ -172,6 +174,10 @@ class TransportPool:
                     raise WorkersLostError(reason)
                 case _:
                     assert_never(instruction)
+
+
+def _counts(workload: Workload) -> dict[Part, int]:
+    return {part: shards.count for part, shards in workload.shards.items()}
 
 
 def _consequence(instructions: Sequence[Instruction]) -> str:

@@ -65,12 +65,15 @@ class ShardWorker:
     """Answers calls, one at a time. Shards are loaded when first asked for and kept."""
 
     def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+        self._loaded: dict[tuple[Part, int], _LoadedShard] = {}
         self.configure(workload)
 
     def configure(self, workload: Workload) -> None:
-        """Take a workload in place of the last one; rows encoded for the last one are dropped."""
+        """Take a workload in place of the last one; rows encoded for the last one are kept where they are the same."""
+        if not workload.shares_rows_with(self._workload):
+            self._loaded = {}
         self._workload = workload
-        self._loaded: dict[tuple[Part, int], _LoadedShard] = {}
         self._training = workload.training
         if self._training is not None:
             dtype = np.dtype(self._training.precision)

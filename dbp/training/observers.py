@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from dbp.jobs.sweep_table import MemberResult
 
 FinalState = Literal["SUCCEEDED", "STOPPED"]
 
@@ -25,6 +28,16 @@ class Plan:
     workers: int
     first_step: int  # 1, or the step after the checkpoint a run goes on from
     max_steps: int
+    run: RunOf | None = None  # where the job stands for several runs: which one this is
+
+
+@dataclass(frozen=True)
+class RunOf:
+    """Which of a job's runs."""
+
+    number: int  # from 1
+    count: int
+    label: str  # what is special about it
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,10 @@ class Summary:
     validation: dict[str, float] | None  # at the model's parameters
     parameters_sha256: str
     seconds: float  # of this run, from its start
+    members: tuple[
+        MemberResult, ...
+    ] = ()  # of a job that stands for several runs; the numbers above are then the best one's
+    best: int | None = None  # the number of the best one
 
 
 class Observer:
@@ -82,6 +99,9 @@ class Observer:
 
     def warning(self, text: str) -> None:
         """Something the user should know that stops nothing."""
+
+    def member_finished(self, result: MemberResult) -> None:
+        """One of several runs ended: done, failed or stopped. Each began with `started`; `finished` comes once, at the end."""
 
     def finished(self, summary: Summary) -> None:
         """Training ended as it should, done or stopped."""
@@ -117,6 +137,11 @@ class Observers(Observer):
         """See `Observer`."""
         for observer in self._observers:
             observer.warning(text)
+
+    def member_finished(self, result: MemberResult) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.member_finished(result)
 
     def finished(self, summary: Summary) -> None:
         """See `Observer`."""

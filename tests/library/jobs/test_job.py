@@ -204,7 +204,7 @@ def test_all_problems_are_told_at_once() -> None:
         '  training.batch: 0 is not allowed; expected "full", or a whole number of at least 1',
         "  extra: unknown key; expected one of: name, data, task, network, loss, huber_delta, optimizer, training, stopping, "
         "workers, "
-        "checkpoint, storage",
+        "checkpoint, storage, sweep",
         "  network.activation: 3 activations for 2 hidden layers; expected one per hidden layer, or one name for all",
         '  network.activation[1]: "threshold" cannot be trained: its derivative is zero, so backpropagation has nothing to go '
         "back through; it can be used forward only; for a step that can be trained take sigmoid",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -134,6 +135,48 @@ def test_the_pool_tells_of_a_death_in_a_sentence():
     assert told == ["worker 1 was lost (killed); worker 2 takes its place and computes its shards again"] or told == [
         "worker 0 was lost (killed); worker 2 takes its place and computes its shards again"
     ]
+
+
+class CountedRows(RandomRows):
+    """Rows that count how often a shard of them is read."""
+
+    reads: ClassVar[list[int]] = []
+
+    def encode(self, part, start, stop, encoding, dtype):
+        self.reads.append(start)
+        return super().encode(part, start, stop, encoding, dtype)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reads"),
+    [
+        ({}, 8),
+        ({"sizes": (6, 30, 30, 3)}, 8),  # another network of the same cut
+        ({"shards": 4}, 12),
+        ({"precision": "float64"}, 16),
+        ({"seed": 1}, 16),  # its batches are drawn from other permutations
+    ],
+)
+def test_rows_are_read_once_as_long_as_they_are_the_same(changes, reads):
+    source = CountedRows(6, 3, 200)
+    pool = TransportPool(ScriptedTransport(0, deaths=0), 3, workload(source=source))
+    CountedRows.reads.clear()
+    for load in (workload(source=source), workload(source=CountedRows(6, 3, 200), **changes)):
+        pool.configure(load)
+        for kind in ("load", "gradient"):
+            pool.sum(SumTask(kind, "train", 1), start_of(load))
+    assert len(CountedRows.reads) == reads
+
+
+def test_a_pool_that_did_other_work_before_gives_the_same_bits():
+    """Other networks, cuts, precisions and batches, one after the other on one pool, against a fresh pool for each."""
+    loads = [workload(**changes) for changes in ({}, {"sizes": (6, 5, 3)}, {"shards": 4}, {"precision": "float64"}, {})]
+    pool = TransportPool(ScriptedTransport(3, deaths=2), 3, loads[0])
+    for load in loads:
+        pool.configure(load)
+        task = SumTask("gradient", "train", 1, BatchSampler(load.shards["train"], 50, seed=0).batch(1))
+        expected = _copy(serial_pool(load).sum(task, start_of(load)))
+        assert pool.sum(task, start_of(load)).gradient.tobytes() == expected.gradient.tobytes()
 
 
 def test_loading_counts_the_rows():

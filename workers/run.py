@@ -1,0 +1,290 @@
+"""One run of a job, from its tables to its model, on a pool that it need not have for itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.data.dataset import Dataset
+from dbp.errors import DbpError
+from dbp.jobs.directory import JobDirectory
+from dbp.jobs.environment import collect_environment
+from dbp.jobs.job import Job
+from dbp.jobs.status import State, read_status
+from dbp.models.model import Model
+from dbp.storage.atomic_files import write_json, write_text
+from dbp.storage.checkpoints import Checkpoint, CheckpointStore
+from dbp.sums.batches import BatchSampler
+from dbp.sums.fingerprint import kernel_fingerprint
+from dbp.sums.messages import SumTask
+from dbp.sums.partial_sum import PartialSum
+from dbp.sums.pool import TransportPool, WorkerPool
+from dbp.training.coordinator import Coordinator, Outcome, Progress, Schedule
+from dbp.training.memory import Remember
+from dbp.training.objective import LossReport, Objective
+from dbp.training.observers import Observer, Observers, Plan, StepMetrics, Summary
+from dbp.training.recorder import Recorder
+from dbp.training.stopping import StopRequest
+from dbp.workers.job_checkpoints import JobCheckpoints, Origin
+from dbp.workers.pools import open_pool
+from dbp.workers.preparation import (
+    Fitted,
+    Prepared,
+    build_network,
+    check_size,
+    check_weight,
+    fit_columns,
+    largest_vector_bytes,
+    raw_workload,
+)
+from dbp.workers.stopping_rules import stopping_rules
+from dbp.workers.warm_start import check_start, start_parameters
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a job runs, who watches, and who may stop it."""
+
+    observer: Observer
+    workers: int
+    address: str | None
+    stop: StopRequest
+    began: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def pool(self, run: Run, vector_bytes: int) -> Iterator[TransportPool]:
+        """Start workers that know of `run`'s rows; `vector_bytes` is an upper bound of a parameter vector's size."""
+        if self.workers:
+            self.observer.stage(f"starting Ray with {self.workers} worker{'s' if self.workers != 1 else ''}")
+        with open_pool(run.raw, self.workers, self.address, vector_bytes, self.observer.warning) as pool:
+            yield pool
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves behind; ``history`` has its own steps only."""
+
+    model: Model
+    history: tuple[StepMetrics, ...]
+    summary: Summary
+
+
+class Run:
+    """One run of a job. `start` is the model that it starts from, if it names one and has no checkpoint yet."""
+
+    def __init__(self, job: Job, setting: Setting, dataset: Dataset, start: Model | None) -> None:
+        self.job, self.setting, self.dataset, self.start = job, setting, dataset, start
+        self.observer = setting.observer
+        self.raw = raw_workload(job, dataset)
+
+    def check(self) -> None:
+        """Raise JobFileError where the job does not fit its tables, or the model it starts from."""
+        check_size(self.job, self.dataset, self.setting.workers)
+        if self.start is not None:
+            check_start(self.job, self.dataset, self.start)
+
+    @property
+    def vector_bytes(self) -> int:
+        """An upper bound of a parameter vector's size."""
+        return largest_vector_bytes(self.job, len(self.dataset.features))
+
+    def fit(self, pool: WorkerPool) -> Fitted:
+        """Look at the columns, with a pool that knows of this run's rows."""
+        self.observer.stage(f"looking at {self.dataset.training_rows + self.dataset.validation_rows} rows")
+        return fit_columns(self.job, self.dataset, pool, self.observer, self.start)
+
+    def prepared(self, fitted: Fitted) -> Prepared:
+        """Return what is to be trained. JobFileError where `network.outputs` does not fit the target."""
+        return Prepared(build_network(self.job, fitted.encoding), fitted)
+
+    def load(self, pool: WorkerPool, prepared: Prepared) -> None:
+        """Have the workers load their rows."""
+        pool.configure(prepared.workload(self.job, self.raw))
+        self.observer.stage("loading rows")
+        for part in self.raw.shards:
+            check_weight(self.job, part, cast(PartialSum, pool.sum(SumTask("load", part))))
+
+    def begin(self, directory: JobDirectory, prepared: Prepared) -> Progress:
+        """Write the job file of a new job directory; return the progress before the first step."""
+        progress = self.first_progress(prepared)
+        if self.start is not None:  # first, so that whatever can be resumed needs the model no more
+            self._store(directory, prepared, Observer()).save(progress)
+        write_text(directory.job_file, self.job.to_yaml())
+        return progress
+
+    def first_progress(self, prepared: Prepared) -> Progress:
+        """Return the progress before the first step."""
+        job = self.job
+        if self.start is not None:
+            theta = start_parameters(job, self.start)
+        else:
+            theta = prepared.network.initial_parameters(
+                job.start_seed, job.training.precision, job.network.start_weights
+            )
+        return Progress(0, theta, job.optimizer.build().init(theta))
+
+    def check_origin(self, checkpoint: Checkpoint, directory: JobDirectory) -> Origin:
+        """Return where a checkpoint comes from. CheckpointError where job or data are others."""
+        origin = Origin.of(checkpoint)
+        facts = (self.job.fingerprint(), self.dataset.fingerprint(), kernel_fingerprint())
+        origin.check(directory.checkpoints, *facts, self.observer)
+        return origin
+
+    def train(self, pool: WorkerPool, prepared: Prepared, directory: JobDirectory, progress: Progress) -> Trained:
+        """Train from `progress` and leave model, metrics and status in the job directory, which is locked."""
+        status = read_status(directory.status_file)
+        environment = collect_environment(self.dataset.fingerprint(), kernel_fingerprint())
+        write_json(directory.environment_file, environment)
+        recorder, history = Recorder(directory, 1 + (status.attempt if status else 0)), _History()
+        observer = Observers(recorder, history, self.observer)
+        objective = self._objective(pool, prepared)
+        try:
+            observer.started(self._plan(prepared, directory, progress, pool))
+            with recording_failure(recorder):
+                coordinator = self._coordinator(objective, self._store(directory, prepared, observer), observer)
+                outcome = coordinator.run(progress)
+                kept = self._kept(objective, outcome)
+                model = self._model(prepared, kept)
+                model.save(directory.model_file)
+                summary = self._summary(directory, objective, outcome, kept, model)
+            observer.finished(summary)
+        finally:
+            recorder.close()
+        return Trained(model, tuple(history.steps), summary)
+
+    def _store(self, directory: JobDirectory, prepared: Prepared, observer: Observer) -> JobCheckpoints:
+        origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel_fingerprint(), prepared.fitted)
+        return JobCheckpoints(CheckpointStore(directory.checkpoints, self.job.checkpoint.keep), origin, observer)
+
+    def _objective(self, pool: WorkerPool, prepared: Prepared) -> Objective:
+        units = prepared.encoding.target_units()
+        return Objective(
+            pool=pool,
+            network=prepared.network,
+            reduction=self.job.training.reduction,
+            l2_penalty=self.job.training.l2_penalty,
+            classification=self.job.task == "classification",
+            rms_unit=float(units[0]) if len(units) == 1 else 1.0,
+        )
+
+    def _coordinator(self, objective: Objective, store: JobCheckpoints, observer: Observer) -> Coordinator:
+        job, training = self.job, self.job.training
+        shards = self.raw.shards["train"]
+        return Coordinator(
+            objective=objective,
+            optimizer=job.optimizer.build(),
+            sampler=None if training.batch == "full" else BatchSampler(shards, training.batch, training.seed),
+            schedule=Schedule(training.validate_every, job.checkpoint.every, self.dataset.validation_rows > 0),
+            rules=stopping_rules(job, self.setting.stop),
+            store=store,
+            observer=observer,
+            remember=Remember(
+                job.stopping.loss_change_steps + 1, job.stopping.min_improvement, best=job.stopping.keeps_best
+            ),
+        )
+
+    def _plan(self, prepared: Prepared, directory: JobDirectory, progress: Progress, pool: WorkerPool) -> Plan:
+        rows = self.dataset.training_rows
+        return Plan(
+            job_id=directory.id,
+            directory=directory.path,
+            rows=rows,
+            validation_rows=self.dataset.validation_rows,
+            features=len(prepared.encoding.features),
+            outputs=prepared.network.sizes[-1],
+            parameters=prepared.network.parameter_count,
+            shards=self.raw.shards["train"].count,
+            workers=pool.workers,
+            first_step=progress.step + 1,
+            max_steps=self.job.training.max_steps,
+        )
+
+    def _kept(self, objective: Objective, outcome: Outcome) -> _Kept:
+        """Return the parameters that are the result: the last, unless the best of an earlier validation are as good and wanted."""
+        last, best = outcome.progress, outcome.progress.memory.best
+        validation = None
+        if self.dataset.validation_rows:
+            validation = objective.report("validation", last.parameters)
+            # Put this way round, a last loss that is NaN loses.
+            if self.job.stopping.keeps_best and best is not None and not validation.mean < best.loss:
+                return _Kept(best.step, best.parameters, objective.report("validation", best.parameters))
+        return _Kept(last.step, last.parameters, validation)
+
+    def _model(self, prepared: Prepared, kept: _Kept) -> Model:
+        about = {"name": self.job.name, "step": kept.step, "job_fingerprint": self.job.fingerprint()}
+        return Model(prepared.network, kept.parameters, prepared.encoding, self.job.loss, about)
+
+    def _summary(
+        self, directory: JobDirectory, objective: Objective, outcome: Outcome, kept: _Kept, model: Model
+    ) -> Summary:
+        final = objective.report("train", kept.parameters)
+        validation = None
+        if kept.validation is not None:
+            validation = {"loss": kept.validation.mean, "rms": kept.validation.rms}
+            if kept.validation.accuracy is not None:
+                validation["accuracy"] = kept.validation.accuracy
+        return Summary(
+            job_id=directory.id,
+            directory=directory.path,
+            state=outcome.ending.state,
+            step=outcome.progress.step,
+            loss=final.objective,
+            rms=final.rms,
+            reason=outcome.ending.reason,
+            rule=outcome.ending.rule,
+            model_step=kept.step,
+            validation=validation,
+            parameters_sha256=model.parameters_sha256,
+            seconds=time.perf_counter() - self.setting.began,
+        )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The parameters that are the result of a run."""
+
+    step: int
+    parameters: NDArray[np.floating]  # (P,)
+    validation: LossReport | None
+
+
+class _History(Observer):
+    """Remembers the steps of this run."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepMetrics] = []
+
+    def step(self, metrics: StepMetrics) -> None:
+        self.steps.append(metrics)
+
+
+class Records(Protocol):
+    """Where it is written down that a run ended badly."""
+
+    def ended_badly(self, state: State, message: str) -> None:
+        """Note that the run failed or was broken off."""
+        ...
+
+
+@contextmanager
+def recording_failure(recorder: Records) -> Iterator[None]:
+    """Have the records say how a run ended that did not end well; the error goes on."""
+    try:
+        yield
+    except DbpError as error:
+        recorder.ended_badly("FAILED", str(error))
+        raise
+    except KeyboardInterrupt:
+        recorder.ended_badly(
+            "STOPPED", "interrupted; the steps since the last checkpoint are computed again by `dbp resume`"
+        )
+        raise
+    except Exception as error:
+        recorder.ended_badly("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")
+        raise
