@@ -206,7 +206,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for make in (digits, made_up):
             for precision in ("float32",) if quick else ("float64", "float32"):
-                found.append(beside_peers(make(quick), precision, 1 if quick else 5, Path(folder)))
+                found.append(beside_peers(make(quick), precision, 1 if quick else 3, Path(folder)))
     json.dump(found, sys.stdout)
 
 

@@ -47,7 +47,7 @@ def test_the_same_bits_with_workers(tmp_path, precision):
         "training.l2_penalty=0.001",
         "training.max_steps=5",
     )
-    found = {dbp.train(job(tmp_path, *overrides), workers=count).model.parameters_sha256 for count in (0, 1, 2, 3)}
+    found = {dbp.train(job(tmp_path, *overrides), workers=count).model.parameters_sha256 for count in (0, 3)}
     assert len(found) == 1
 
 

@@ -69,7 +69,7 @@ def test_balanced_classes_find_more_of_the_rare_one(tmp_path):
 
 
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("batch", ["full", "30"])
+@pytest.mark.parametrize("batch", ["30"])
 def test_weights_give_the_same_bits_with_workers_and_after_a_stop(tmp_path, batch):
     """The class weights of a stopped job are in its checkpoint: they are not counted anew."""
     table(tmp_path / "t.parquet", rows=1000, w=np.arange(1000) % 7)
