@@ -86,6 +86,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def hear_ctrl_c() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
 
     def run(*arguments: object, **options: Any) -> subprocess.Popen[str]:
         settings: dict[str, Any] = {
