@@ -56,7 +56,7 @@ def overhead(quick: bool) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for shape in SMALL[:2] if quick else SMALL:
         alone = step_seconds(serial_pool(workload(shape)), shape, 50)
-        for calls in ("compiled", "plain"):
+        for calls in ("link", "ray"):
             for workers in (2,) if quick else (1, 2, 4):
                 seconds = on_ray(shape, workers, calls, 60 if quick else 300)
                 row = {"parameters": shape.network.parameter_count, "workers": workers, "calls": calls}
@@ -66,12 +66,12 @@ def overhead(quick: bool) -> list[dict[str, object]]:
 
 
 def scaling(quick: bool) -> dict[str, object]:
-    """Return what two workers gain over one. Pools take turns, because an idle worker still listens on its CPU."""
+    """Return what two workers gain over one. Pools take turns."""
     shape = Shape(SCALED.sizes, 2_000) if quick else SCALED
     seconds: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(1 if quick else 5):
         for workers, measured in seconds.items():
-            measured.append(on_ray(shape, workers, "compiled", 5 if quick else 12))
+            measured.append(on_ray(shape, workers, "link", 5 if quick else 12))
     one, two = (statistics.median(values) for values in seconds.values())
     ratios = [a / b for a, b in zip(seconds[1], seconds[2], strict=True)]
     return {

@@ -10,48 +10,44 @@ from numpy.typing import NDArray
 from dbp.errors import DbpError, JobFailedError
 from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
 from dbp.sums.shard_worker import ShardWorker
-from dbp.workers.doorbell import Bell
-from dbp.workers.packing import pack, unpack
+from dbp.workers.gate import Address
+from dbp.workers.link import LinkClosedError
 
-Message = tuple[Call, NDArray[np.floating] | None]
+Vector = NDArray[np.floating]
 Answer = CallAnswered | CallRaised
+Message = tuple[Call, Vector | None] | Workload  # what comes over a link
 
 
 class GradientWorker:
     """Loads its shards once, owns its buffers, answers one call at a time."""
 
-    def __init__(self, worker: int, workload: Workload, bell: Bell) -> None:
+    def __init__(self, worker: int, workload: Workload) -> None:
         self._number = worker
         self._worker = ShardWorker(workload)
-        self._bell = bell
+
+    def serve(self, driver: Address) -> None:
+        """Answer what comes over a link to the driver, until the driver closes it. ConnectionError when there is no way there."""
+        link = driver.connect(self._number)
+        try:
+            while True:
+                message: Message = link.receive()  # type: ignore[assignment]
+                if isinstance(message, Workload):
+                    self._worker.configure(message)
+                else:
+                    link.send(self.compute(*message), own_board=True)
+        except LinkClosedError:
+            link.close()
 
     def ready(self) -> int:
-        """Return the process id: the first sign of life."""
+        """Return the process id: the first sign of life of a worker that is called through Ray."""
         return os.getpid()
 
     def configure(self, workload: Workload) -> None:
         """Take another workload."""
         self._worker.configure(workload)
 
-    def compute_packed(self, message: Message | bytes | None) -> Answer | bytes | None:
-        """Answer a message that came through a compiled graph. None is answered with None: a channel is tried out with it."""
-        if message is None:
-            return None
-        call, parameters = unpack(message)
-        try:
-            answer = self._answer(call, parameters)
-            return pack(answer, answer.vectors if isinstance(answer, CallAnswered) else ())
-        finally:
-            self._bell.ring(self._number, call.number)
-
-    def compute(self, call: Call, parameters: NDArray[np.floating] | None) -> Answer:
-        """Answer a plain call, at parameters (P,) that Ray has fetched from its object store."""
-        try:
-            return self._answer(call, parameters)
-        finally:
-            self._bell.ring(self._number, call.number)
-
-    def _answer(self, call: Call, parameters: NDArray[np.floating] | None) -> Answer:
+    def compute(self, call: Call, parameters: Vector | None) -> Answer:
+        """Answer a call, at parameters (P,)."""
         try:
             return CallAnswered(self._number, call.number, self._worker.compute(call, parameters))
         except DbpError as error:

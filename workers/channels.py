@@ -1,59 +1,66 @@
-"""The seam between a worker and the way it is called: Ray's compiled graphs, or plain actor calls.
+"""The seam between a worker and the way it is called: a link of our own, or calls through Ray.
 
-A compiled graph keeps a shared-memory channel open to one actor and back: about 0.25 ms there and back against 2 ms for a
-plain call. Each worker has a graph of its own, so that a death stays private: in a graph over several actors one death
-loses everybody's results. Ray calls the interface of compiled graphs experimental; should it fail, plain calls do the
-same, slower.
+Whoever waits on a link (see `link`) sleeps, and large vectors are read where they were written. A call through Ray takes
+about 2 ms; it is the way where no link can be had: between machines whose ports are closed to each other, or where Ray encrypts.
+
+Ray's compiled graphs were used here before. Their readers spin (ray-project/ray pull request 55128, not merged), and on a machine
+with as many workers as CPUs that spinning is taken from the workers and the driver.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray.actor import ActorHandle
-from ray.dag import InputNode
-from ray.experimental.compiled_dag_ref import CompiledDAGRef
 
-from dbp.sums.messages import Call, CallAnswered, CallRaised
-from dbp.workers.packing import pack, unpack
+from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
+from dbp.workers.link import Link
+from dbp.workers.shared_memory import Board
 
 Vector = NDArray[np.floating]
 Answer = CallAnswered | CallRaised
-CallStyle = Literal["compiled", "plain"]
-
-FIRST_ANSWER_TIMEOUT_S = 60.0
-MESSAGE_BYTES = 64 << 10  # room for what travels beside the parameters or the gradient
+CallStyle = Literal["link", "ray"]
 
 
 class Published:
-    """A parameter vector on its way to the workers; put into the object store once, if a plain call needs it there."""
+    """A parameter vector on its way to the workers: written once for all workers of this machine, put into Ray's object store once
+    if a call through Ray needs it there."""
 
-    def __init__(self, vector: Vector | None) -> None:
-        self.vector = vector
+    def __init__(self, vector: Vector | None, board: Board | None) -> None:
+        self._vector, self._board = vector, board
+
+    @cached_property
+    def vector(self) -> Vector | None:
+        """The vector, on the board where there is one."""
+        if self._vector is None or self._board is None:
+            return self._vector
+        self._board.clear()
+        _, memory = self._board.put(self._vector.data.cast("B"))
+        return np.frombuffer(memory, self._vector.dtype)
 
     @cached_property
     def stored(self) -> ray.ObjectRef | None:
         """Its reference in Ray's object store."""
-        return None if self.vector is None else ray.put(self.vector)
+        return None if self._vector is None else ray.put(self._vector)
 
 
 class Channel(Protocol):
     """A way to call one worker, with one call under way at most."""
 
+    def configure(self, workload: Workload) -> None:
+        """Give the worker another workload, before the next call. An error means that the worker died."""
+        ...
+
     def send(self, call: Call, parameters: Published) -> None:
-        """Begin a call; return at once."""
+        """Begin a call; return at once. An error means that the worker died."""
         ...
 
-    def receive(self, timeout_s: float) -> Answer:
-        """Wait for the answer. Raises Ray's error if the worker died; GetTimeoutError when it takes too long."""
-        ...
-
-    def settled(self) -> bool:
-        """Whether `receive` would return or raise at once; may be False although an answer is there."""
+    def receive(self) -> Answer:
+        """Wait for the answer. An error means that the worker died."""
         ...
 
     def close(self) -> None:
@@ -61,69 +68,54 @@ class Channel(Protocol):
         ...
 
 
-class CompiledChannel:
-    """One compiled graph for one worker."""
+class LinkChannel:
+    """Calls over a link. The arrays of an answer may lie in shared memory: they are gone with the next call."""
 
-    def __init__(self, actor: ActorHandle, vector_bytes: int) -> None:
-        with InputNode() as message:
-            graph = actor.compute_packed.bind(message)
-        # One call under way at most, so one buffer each way; large enough, so that it is never made anew.
-        self._graph = graph.experimental_compile(
-            _buffer_size_bytes=vector_bytes + MESSAGE_BYTES, _max_inflight_executions=1, _submit_timeout=60
-        )
-        # A worker that dies before the driver has read from its channel once aborts the driver: Ray 2.60 then fails a check
-        # while it registers the reader. So the channel is tried out before any work goes through it. That takes over a
-        # second, so the answer is waited for only when it is needed: several channels open at once.
-        self._trial: CompiledDAGRef | None = self._graph.execute(None)
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def configure(self, workload: Workload) -> None:
+        """See `Channel`."""
+        self.link.send(workload, own_board=False)
 
     def send(self, call: Call, parameters: Published) -> None:
         """See `Channel`."""
-        self._wait_for_trial()
-        self._answer = self._graph.execute(pack((call, parameters.vector), (parameters.vector,)))
+        self.link.send((call, parameters.vector), own_board=False)
 
-    def _wait_for_trial(self) -> None:
-        if self._trial is None:
-            return
-        # The graph's helper process on the driver's side takes a second to start. Reading the channel meanwhile would spin and
-        # take the CPU it needs, so it is waited for first, where this version of Ray lets one.
-        helper = getattr(self._graph, "_proxy_actor", None)
-        if helper is not None:
-            ray.get(helper.__ray_ready__.remote(), timeout=FIRST_ANSWER_TIMEOUT_S)
-        ray.get(self._trial, timeout=FIRST_ANSWER_TIMEOUT_S)
-        self._trial = None
-
-    def receive(self, timeout_s: float) -> Answer:
-        """See `Channel`. The arrays of the answer lie in the channel's shared memory: they are gone with the next call."""
-        packed: bytes | Answer = ray.get(self._answer, timeout=timeout_s)
-        return cast(Answer, unpack(packed))
-
-    def settled(self) -> bool:
-        """See `Channel`. True when the graph's loop in the worker has ended, that is, when the worker died."""
-        return bool(ray.wait(list(self._graph.worker_task_refs.values()), timeout=0)[0])
+    def receive(self) -> Answer:
+        """See `Channel`."""
+        answer: Answer = self.link.receive()  # type: ignore[assignment]
+        return answer
 
     def close(self) -> None:
         """See `Channel`."""
-        self._graph.teardown()
+        self.link.close()
 
 
-class PlainChannel:
-    """Plain actor calls; the parameters are read by all workers of a node from one place in shared memory."""
+class RayChannel:
+    """Calls through Ray; the parameters are read by all workers of a machine from one place in Ray's shared memory."""
 
     def __init__(self, actor: ActorHandle) -> None:
         self._actor = actor
+        self._told: ray.ObjectRef | None = None  # of a new workload, until it has arrived
+        self.answer: ray.ObjectRef | None = None  # of the call under way
+
+    def configure(self, workload: Workload) -> None:
+        """See `Channel`."""
+        self._told = self._actor.configure.remote(workload)
 
     def send(self, call: Call, parameters: Published) -> None:
         """See `Channel`."""
-        self._answer = self._actor.compute.remote(call, parameters.stored)
+        if self._told is not None:
+            ray.get(self._told)
+            self._told = None
+        self.answer = self._actor.compute.remote(call, parameters.stored)
 
-    def receive(self, timeout_s: float) -> Answer:
+    def receive(self) -> Answer:
         """See `Channel`."""
-        answer: Answer = ray.get(self._answer, timeout=timeout_s)
+        answer: Answer = ray.get(self.answer)
+        self.answer = None
         return answer
-
-    def settled(self) -> bool:
-        """See `Channel`."""
-        return bool(ray.wait([self._answer], timeout=0)[0])
 
     def close(self) -> None:
         """See `Channel`."""

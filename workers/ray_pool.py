@@ -1,49 +1,54 @@
-"""The pool of Ray actors: futures become events for `assignment`, its instructions become calls.
+"""The pool of Ray actors: what happens to them becomes events for `assignment`, its instructions become calls.
 
-Answers are taken as they arrive: a worker rings the doorbell when it has one (see `doorbell`).
+Ray starts the workers, places them and tells of their death; a worker then comes through the pool's gate (see `gate`), and calls go
+over its link. Answers are taken as they arrive, and a link that closes is a worker that died. A worker that cannot come through the
+gate is called through Ray.
 """
 
 from __future__ import annotations
 
-import logging
+import os
+import selectors
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError, RayChannelError, RayChannelTimeoutError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from dbp.errors import WorkersLostError
 from dbp.sums.messages import Call, Event, WorkerLost, WorkerReady, Workload
 from dbp.sums.pool import TransportPool
 from dbp.workers.actor import GradientWorker
-from dbp.workers.channels import CallStyle, Channel, CompiledChannel, PlainChannel, Published
-from dbp.workers.doorbell import Doorbell
+from dbp.workers.channels import CallStyle, Channel, LinkChannel, Published, RayChannel
+from dbp.workers.gate import Arrival, Gate
+from dbp.workers.link import LinkClosedError
+from dbp.workers.shared_memory import Board, supported
 
 Vector = NDArray[np.floating]
 
 START_TIMEOUT_S = 120.0
 # An answer later than this means the worker hangs. Long, because nothing yet tells slow from dead; loading its shards counts too.
 ANSWER_TIMEOUT_S = 3600.0
+LOOK_AROUND_S = 0.2  # how often, while nothing arrives, Ray is asked who has died
+ASK_RAY_S = 0.02  # how long Ray is waited for at a time, where workers are called through it
 
-LOOK_AROUND_S = 0.2  # how often, while nobody rings, the dead are looked for
-TRUST_DOORBELL_S = 20.0  # a ring may be lost: after this long a channel is waited on without one
+ActorOptions = Callable[[int], Mapping[str, object]]  # by worker: where it may run (see `placement`)
 
-WORKER_DIED = (RayActorError, RayChannelError)
-TOO_LATE = (GetTimeoutError, RayChannelTimeoutError)
+WORKER_DIED = (RayActorError, LinkClosedError)
 
 
 @dataclass
 class _Worker:
     actor: ActorHandle
-    started: ray.ObjectRef
+    alive: ray.ObjectRef  # settles when its loop has ended, or when it is ready to be called through Ray
+    since: float  # monotonic seconds, of its start
     pid: int = 0
-    told: ray.ObjectRef | None = None  # of a new workload, until it has arrived
     channel: Channel | None = None
-    vector_bytes: int = 0  # the largest vector that the channel takes
 
 
 @dataclass(frozen=True)
@@ -56,78 +61,63 @@ class RayTransport:
     """Workers as Ray actors, one CPU each, on the Ray that this process is connected to."""
 
     def __init__(
-        self, calls: CallStyle = "compiled", on_trouble: Callable[[str], None] = lambda sentence: None
+        self,
+        calls: CallStyle = "link",
+        on_trouble: Callable[[str], None] = lambda sentence: None,
+        actor_options: ActorOptions | None = None,
     ) -> None:
-        # A dying worker is an event here, not an error: Ray's own report of it would only confuse.
-        logging.getLogger("ray.dag.compiled_dag_node").setLevel(logging.CRITICAL)
         self._calls: CallStyle = calls
         self._on_trouble = on_trouble
+        self._actor_options = actor_options
         self._workers: dict[int, _Worker] = {}
-        self._starting: list[int] = []
         self._called: dict[int, _Wait] = {}  # by worker
-        self._doorbell = Doorbell(ray.util.get_node_ip_address())
-        self._vector_bytes = 0
-        self._published = Published(None)
+        self._events: deque[Event] = deque()
+        self._board = Board() if supported else None
+        self._gate = Gate(self._board)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._gate, selectors.EVENT_READ)
+        self._published = Published(None, None)
+        self._looked = time.monotonic()
 
     def start(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
-        actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(GradientWorker)
-        actor = actor_class.remote(worker, workload, self._doorbell.bell)
-        self._workers[worker] = _Worker(actor, actor.ready.remote())
-        self._starting.append(worker)
-        self._note_size(workload)
+        options = self._actor_options(worker) if self._actor_options else {}
+        actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, **options)(GradientWorker)
+        actor = actor_class.remote(worker, workload)
+        if self._calls == "link":
+            _open_to_other_machines(self._gate)
+        alive = actor.serve.remote(self._gate.address) if self._calls == "link" else actor.ready.remote()
+        self._workers[worker] = _Worker(actor, alive, time.monotonic())
 
     def configure(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
-        known = self._workers[worker]
-        self._note_size(workload)
-        # An open graph has a thread of its own in the worker, which waits for calls meanwhile: no call is under way now.
-        known.told = known.actor.configure.remote(workload)
-        if known.channel is not None and known.vector_bytes < self._vector_bytes:
-            known.channel.close()
-            known.channel = None
-        if known.channel is None and self._vector_bytes:
-            self._open_channel(known)  # now, so that those of all workers open at once
+        known = self._workers.get(worker)
+        if known is not None and known.channel is not None:
+            try:
+                known.channel.configure(workload)
+            except WORKER_DIED:
+                self._lose(worker, "its process died")
 
     def publish(self, parameters: Vector | None) -> None:
-        """See `Transport`. Compiled graphs carry the vector with the call, through the worker's own shared memory."""
-        self._published = Published(parameters)
+        """See `Transport`."""
+        self._published = Published(parameters, self._board)
 
     def send(self, worker: int, call: Call) -> None:
         """See `Transport`."""
+        known = self._workers.get(worker)
+        if known is None or known.channel is None:
+            return  # its death is among the events already
         self._called[worker] = _Wait(call.number, time.monotonic())
-        known = self._workers[worker]
         try:
-            if known.told is not None:
-                ray.get(known.told)
-                known.told = None
-            if known.channel is None:
-                self._open_channel(known)
-            if known.channel is not None:
-                known.channel.send(call, self._published)
+            known.channel.send(call, self._published)
         except WORKER_DIED:
-            known.channel = None  # `next_event` finds no channel and reports the death
+            self._lose(worker, "its process died")
 
     def next_event(self) -> Event:
         """See `Transport`."""
-        while self._called:
-            worker = self._next_caller()
-            if worker is not None:
-                del self._called[worker]
-                return self._answer_of(worker)
-        return self._next_start(self._starting.pop(0))
-
-    def _next_caller(self) -> int | None:
-        """Return a worker whose answer is there or nearly so, or who is dead; None when there is none yet."""
-        ring = self._doorbell.wait(LOOK_AROUND_S)
-        if ring is not None:
-            waited = self._called.get(ring.worker)
-            return ring.worker if waited is not None and waited.call == ring.call else None
-        for worker, waited in self._called.items():
-            channel = self._workers[worker].channel
-            if channel is None or channel.settled() or time.monotonic() - waited.since > TRUST_DOORBELL_S:
-                return worker
-        return None
+        while not self._events:
+            self._wait()
+        return self._events.popleft()
 
     def pids(self) -> dict[int, int]:
         """Return the process id of every worker that has started."""
@@ -135,73 +125,142 @@ class RayTransport:
 
     def close(self) -> None:
         """See `Transport`."""
+        self._selector.close()
+        self._gate.close()
         for worker in self._workers.values():
             if worker.channel is not None:
                 worker.channel.close()
             ray.kill(worker.actor)
         self._workers.clear()
-        self._doorbell.close()
+        if self._board is not None:
+            self._board.close()
 
-    def _note_size(self, workload: Workload) -> None:
-        if workload.training is not None:
-            itemsize = np.dtype(workload.training.precision).itemsize
-            # Never less than before: a channel that took a larger vector takes a smaller one, and opening one takes a second.
-            self._vector_bytes = max(self._vector_bytes, workload.training.longest_answer * itemsize)
+    def _wait(self) -> None:
+        """Sleep until something may have happened, and see what."""
+        through_ray = self._through_ray()
+        for key, _ in self._selector.select(0 if through_ray else LOOK_AROUND_S):
+            if key.fileobj is self._gate:
+                arrival = self._gate.arrival()
+                if arrival is not None:
+                    self._admit(arrival)
+            else:
+                self._receive(key.data)
+        if through_ray and not self._events:
+            answers = list(through_ray)
+            for answer in ray.wait(answers, num_returns=1, timeout=ASK_RAY_S)[0]:
+                self._receive(through_ray[answer])
+        if not self._events and time.monotonic() - self._looked > LOOK_AROUND_S / 2:
+            self._look_around()
+            self._looked = time.monotonic()
 
-    def _open_channel(self, worker: _Worker) -> None:
-        """Give a worker its channel; leaves it without one if it is dead."""
-        worker.vector_bytes = self._vector_bytes
-        # Before there is something to train columns are looked at, once: not worth a graph.
-        if self._calls == "plain" or not self._vector_bytes:
-            worker.channel = PlainChannel(worker.actor)
+    def _through_ray(self) -> dict[ray.ObjectRef, int]:
+        """The answers that are to come through Ray, and from which worker."""
+        channels = ((number, self._workers[number].channel) for number in self._called)
+        return {
+            channel.answer: number
+            for number, channel in channels
+            if isinstance(channel, RayChannel) and channel.answer is not None
+        }
+
+    def _admit(self, arrival: Arrival) -> None:
+        known = self._workers.get(arrival.worker)
+        if known is None or known.channel is not None:  # given up meanwhile
+            arrival.link.close()
+            return
+        known.pid, known.channel = arrival.pid, LinkChannel(arrival.link)
+        self._selector.register(arrival.link, selectors.EVENT_READ, arrival.worker)
+        self._events.append(WorkerReady(arrival.worker))
+
+    def _receive(self, number: int) -> None:
+        known = self._workers.get(number)
+        if known is None or known.channel is None:
             return
         try:
-            worker.channel = CompiledChannel(worker.actor, self._vector_bytes)
+            answer = known.channel.receive()
         except WORKER_DIED:
-            worker.channel = None
-        except Exception as error:  # an experimental interface may fail in its own ways
-            self._on_trouble(f"Ray's compiled graphs do not work here ({error}); using plain calls, which are slower")
-            self._calls = "plain"
-            worker.channel = PlainChannel(worker.actor)
+            self._lose(number, "its process died")
+            return
+        self._called.pop(number, None)
+        self._events.append(answer)
 
-    def _answer_of(self, number: int) -> Event:
-        worker = self._workers[number]
-        if worker.channel is None:
-            return self._lost(number, "its process died")
-        try:
-            return worker.channel.receive(ANSWER_TIMEOUT_S)
-        except TOO_LATE:
-            return self._lost(number, f"it gave no answer for {ANSWER_TIMEOUT_S:.0f} s")
-        except WORKER_DIED:
-            return self._lost(number, "its process died")
+    def _look_around(self) -> None:
+        """Find workers that died, that did not start, and that hang."""
+        now = time.monotonic()
+        alive = [worker.alive for worker in self._workers.values()]
+        settled = set(ray.wait(alive, num_returns=len(alive), timeout=0)[0]) if alive else set()
+        for number, worker in list(self._workers.items()):
+            if worker.alive in settled and not self._serves(number, worker):
+                continue
+            if worker.channel is None and now - worker.since > START_TIMEOUT_S:
+                raise WorkersLostError(_no_start(number))
+            called = self._called.get(number)
+            if called is not None and now - called.since > ANSWER_TIMEOUT_S:
+                self._lose(number, f"it gave no answer for {ANSWER_TIMEOUT_S:.0f} s")
 
-    def _next_start(self, number: int) -> Event:
-        worker = self._workers[number]
+    def _serves(self, number: int, worker: _Worker) -> bool:
+        """Whether a worker whose first call has settled can be called: through Ray, if at all."""
+        if isinstance(worker.channel, RayChannel):
+            return True
         try:
-            worker.pid = ray.get(worker.started, timeout=START_TIMEOUT_S)
-            return WorkerReady(number)
+            pid = ray.get(worker.alive)
+            if pid is None:  # its loop ended: the link closed, and will say so
+                self._lose(number, "its link closed")
+                return False
+            worker.pid, worker.channel = pid, RayChannel(worker.actor)
+            self._events.append(WorkerReady(number))
+            return True
         except RayActorError as error:
-            return self._lost(number, f"it did not start: {str(error).strip().splitlines()[-1].strip()}")
-        except GetTimeoutError:
-            free, total = (source().get("CPU", 0) for source in (ray.available_resources, ray.cluster_resources))
-            raise WorkersLostError(
-                f"worker {number} did not start within {START_TIMEOUT_S:.0f} s: each worker needs one CPU, "
-                f"and the cluster has {free:g} of {total:g} free. Use fewer workers, or wait until others are done"
-            ) from None
+            died = "its process died" if worker.pid else f"it did not start: {_last_line(error)}"
+            self._lose(number, died)
+        except RayTaskError as error:
+            if isinstance(error.cause, ConnectionError):
+                self._on_trouble(
+                    f"worker {number} cannot reach the driver directly ({_last_line(error)}); "
+                    "it is called through Ray, which is slower"
+                )
+                worker.alive = worker.actor.ready.remote()
+                return True
+            self._lose(number, f"it failed: {_last_line(error)}")
+        except RayError as error:
+            self._lose(number, _last_line(error))
+        return False
 
-    def _lost(self, number: int, reason: str) -> WorkerLost:
+    def _lose(self, number: int, reason: str) -> None:
         worker = self._workers.pop(number)
+        self._called.pop(number, None)
         if worker.channel is not None:
+            if isinstance(worker.channel, LinkChannel):
+                self._selector.unregister(worker.channel.link)
             worker.channel.close()
         ray.kill(worker.actor)
-        return WorkerLost(number, reason + (f" (pid {worker.pid})" if worker.pid else ""))
+        self._events.append(WorkerLost(number, reason + (f" (pid {worker.pid})" if worker.pid else "")))
+
+
+def _open_to_other_machines(gate: Gate) -> None:
+    """Where there are any. With RAY_USE_TLS nothing may go unencrypted: workers there are then called through Ray."""
+    others = sum(node["Alive"] for node in ray.nodes()) > 1
+    if others and os.environ.get("RAY_USE_TLS", "0") in ("", "0", "false"):
+        gate.open_to(ray.util.get_node_ip_address())
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip()
+
+
+def _no_start(number: int) -> str:
+    free, total = (source().get("CPU", 0) for source in (ray.available_resources, ray.cluster_resources))
+    return (
+        f"worker {number} did not start within {START_TIMEOUT_S:.0f} s: each worker needs one CPU, "
+        f"and the cluster has {free:g} of {total:g} free. Use fewer workers, or wait until others are done"
+    )
 
 
 def ray_pool(
     workload: Workload,
     workers: int,
-    calls: CallStyle = "compiled",
+    calls: CallStyle = "link",
     on_trouble: Callable[[str], None] = lambda sentence: None,
+    actor_options: ActorOptions | None = None,
 ) -> TransportPool:
     """Return a pool of `workers` >= 1 actors on the Ray that this process is connected to (see `local_ray`)."""
-    return TransportPool(RayTransport(calls, on_trouble), workers, workload, on_trouble)
+    return TransportPool(RayTransport(calls, on_trouble, actor_options), workers, workload, on_trouble)

@@ -1,0 +1,132 @@
+"""A link: one connection between the driver and a worker, that carries whole messages.
+
+    frame = head | table | body | arrays that travel along
+    head  = length of the body, number of large arrays
+    table = for each large array: its length, and where it lies in shared memory (or that it travels along)
+
+On one machine the link is a Unix socket and large arrays lie in memory that both ends share (see `shared_memory`): they are
+written once and read in place. Between machines it is a TCP connection and arrays travel along. Nobody spins: whoever waits sleeps
+in the kernel. A process that dies closes its links, so the other end learns of it at once.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from dbp.workers.packing import Packed, pack, unpack
+from dbp.workers.shared_memory import Board, View
+
+_HEAD = struct.Struct("<QI")
+_ENTRY = struct.Struct("<Qq")
+_ALONG = -1  # in the place of an array's place: it travels along
+
+# A peer that answers nothing, not even the kernel's own signs of life, for this long is gone. A cut cable may be mended before.
+SILENCE_S = 90
+
+
+class LinkClosedError(ConnectionError):
+    """The other end has gone."""
+
+
+class Link:
+    """One end. `outgoing` is written by this end, `incoming` by the other; both None where memory cannot be shared."""
+
+    def __init__(self, connection: socket.socket, outgoing: Board | None, incoming: View | None) -> None:
+        self._connection = connection
+        self._outgoing, self._incoming = outgoing, incoming
+        connection.settimeout(None)
+        if connection.family != getattr(socket, "AF_UNIX", None):
+            _watch(connection)
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether both ends are on one machine."""
+        return self._incoming is not None
+
+    def fileno(self) -> int:
+        """The number to wait on."""
+        return self._connection.fileno()
+
+    def send(self, message: object, own_board: bool) -> None:
+        """Send a message; raises LinkClosedError.
+
+        With `own_board` the board is this message's alone: its arrays are put there, over the last one's. Else only what lies on
+        the board already is told by its place, and other arrays travel along.
+        """
+        packed = pack(message)
+        if self._outgoing is not None and own_board:
+            self._outgoing.clear()
+        places = [self._place(array, own_board) for array in packed.arrays]
+        head = _HEAD.pack(len(packed.body), len(places))
+        table = b"".join(_ENTRY.pack(array.nbytes, place) for array, place in zip(packed.arrays, places, strict=True))
+        try:
+            self._connection.sendall(head + table + packed.body)
+            for array, place in zip(packed.arrays, places, strict=True):
+                if place == _ALONG:
+                    self._connection.sendall(array)
+        except OSError as error:
+            raise LinkClosedError(str(error)) from error
+
+    def _place(self, array: memoryview, own_board: bool) -> int:
+        if self._outgoing is None:
+            return _ALONG
+        place = self._outgoing.place_of(array)
+        if place is None:
+            place = self._outgoing.put(array)[0] if own_board else _ALONG
+        return place
+
+    def receive(self) -> object:
+        """Wait for a message; raises LinkClosedError.
+
+        Its large arrays may lie in shared memory: the sender writes over them with its next message.
+        """
+        length, count = _HEAD.unpack(self._exactly(_HEAD.size))
+        table = [_ENTRY.unpack(self._exactly(_ENTRY.size)) for _ in range(count)]
+        body = bytes(self._exactly(length))
+        return unpack(Packed(body, [self._array(size, place) for size, place in table]))
+
+    def _array(self, size: int, place: int) -> memoryview:
+        if place == _ALONG:
+            return self._exactly(size).toreadonly()
+        if self._incoming is None:
+            raise LinkClosedError("an array in shared memory, which this link has not")
+        return self._incoming.at(place, size)
+
+    def _exactly(self, size: int) -> memoryview:
+        # numpy's memory is aligned and not cleared first.
+        data = np.empty(size, np.uint8).data
+        done = 0
+        while done < size:
+            try:
+                got = self._connection.recv_into(data[done:])
+            except OSError as error:
+                raise LinkClosedError(str(error)) from error
+            if not got:
+                raise LinkClosedError("the other end has closed")
+            done += got
+        return data
+
+    def close(self) -> None:
+        """Close this end. The outgoing board is its owner's to close."""
+        self._connection.close()
+        if self._incoming is not None:
+            self._incoming.close()
+
+
+def _watch(connection: socket.socket) -> None:
+    """Have the kernel find out that the other machine is gone."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options: Sequence[tuple[str, int]] = (
+        ("TCP_KEEPIDLE", 15),
+        ("TCP_KEEPINTVL", 15),
+        ("TCP_KEEPCNT", SILENCE_S // 15),
+        ("TCP_USER_TIMEOUT", SILENCE_S * 1000),
+    )
+    for name, value in options:
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
