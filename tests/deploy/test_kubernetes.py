@@ -1,7 +1,7 @@
 """The Kubernetes manifests: valid by the schemas of Kubernetes and KubeRay, and as closed as the README says.
 
-tests/deploy/schemas/kuberay.json has KubeRay's part, written after its API reference; the pods inside are checked against Kubernetes'
-own schema, in which unknown fields are errors.
+tests/deploy/schemas/kuberay.json has KubeRay's part, written after its API reference; the pods inside are checked against
+Kubernetes' own schema, in which unknown fields are errors.
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ def test_every_node_has_probes_the_storage_and_labels_for_the_policy(document):
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container[probe]["httpGet"]["path"].endswith("healthz")
         assert {"name": "storage", "mountPath": "/storage"} in container["volumeMounts"]
-        claims = [volume.get("persistentVolumeClaim", {}).get("claimName") for volume in group["template"]["spec"]["volumes"]]
+        claims = [
+            volume.get("persistentVolumeClaim", {}).get("claimName") for volume in group["template"]["spec"]["volumes"]
+        ]
         assert claims[0] == of_kind("PersistentVolumeClaim")[0]["metadata"]["name"]
         (policy,) = of_kind("NetworkPolicy")
         wanted = policy["spec"]["podSelector"]["matchLabels"].items()
