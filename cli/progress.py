@@ -58,7 +58,7 @@ class RunRecord(Observer):
         """See `Observer`."""
         self.members.append(result)
 
-    def checkpoint(self, step: int, path: Path) -> None:
+    def checkpoint(self, step: int, path: Path, seconds: float) -> None:
         """See `Observer`."""
         self.last_checkpoint = step
 

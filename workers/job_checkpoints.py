@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,9 @@ class JobCheckpoints:
         arrays = {PARAMETERS: progress.parameters}
         arrays |= {STATE_PREFIX + name: array for name, array in progress.state.items()}
         arrays |= {MEMORY_PREFIX + name: array for name, array in progress.memory.to_arrays().items()}
+        began = time.perf_counter()
         path = self.store.save(Checkpoint(progress.step, arrays, self.origin.to_metadata()))
-        self.observer.checkpoint(progress.step, path)
+        self.observer.checkpoint(progress.step, path, time.perf_counter() - began)
 
     @staticmethod
     def progress_of(checkpoint: Checkpoint, start: NDArray[np.floating]) -> Progress:

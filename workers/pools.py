@@ -13,11 +13,17 @@ Trouble = Callable[[str], None]
 
 @contextmanager
 def open_pool(
-    workload: Workload, workers: int, address: str | None, vector_bytes: int, on_trouble: Trouble
+    workload: Workload,
+    workers: int,
+    address: str | None,
+    vector_bytes: int,
+    on_trouble: Trouble,
+    on_loss: Trouble | None = None,
 ) -> Iterator[TransportPool]:
     """Open the pool for `workers` workers and close it, with the Ray it started, at the end; 0 workers: this process.
 
-    `vector_bytes` is an upper bound of a parameter vector's size. InputError when no cluster answers at `address`.
+    `vector_bytes` is an upper bound of a parameter vector's size. `on_loss` hears of every worker that died, `on_trouble` of
+    all else (and of that, too, where there is no `on_loss`). InputError when no cluster answers at `address`.
     """
     if workers == 0:
         pool = serial_pool(workload)
@@ -28,10 +34,10 @@ def open_pool(
         return
     # Ray is imported only where it is needed: it takes a second.
     from dbp.workers.local_ray import cluster_ray, embedded_ray
-    from dbp.workers.ray_pool import ray_pool
+    from dbp.workers.ray_pool import RayTransport
 
     with cluster_ray(address) if address else embedded_ray(workers, vector_bytes):
-        pool = ray_pool(workload, workers, on_trouble=on_trouble)
+        pool = TransportPool(RayTransport(on_trouble=on_trouble), workers, workload, on_loss or on_trouble)
         try:
             yield pool
         finally:

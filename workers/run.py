@@ -62,7 +62,10 @@ class Setting:
         """Start workers that know of `run`'s rows; `vector_bytes` is an upper bound of a parameter vector's size."""
         if self.workers:
             self.observer.stage(f"starting Ray with {self.workers} worker{'s' if self.workers != 1 else ''}")
-        with open_pool(run.raw, self.workers, self.address, vector_bytes, self.observer.warning) as pool:
+        observer = self.observer
+        with open_pool(
+            run.raw, self.workers, self.address, vector_bytes, observer.warning, observer.worker_lost
+        ) as pool:
             yield pool
 
 

@@ -284,8 +284,11 @@ class _Forwarding(Observer):
     def step(self, metrics: StepMetrics) -> None:
         self._observer.step(metrics)
 
-    def checkpoint(self, step: int, path: Path) -> None:
-        self._observer.checkpoint(step, path)
+    def checkpoint(self, step: int, path: Path, seconds: float) -> None:
+        self._observer.checkpoint(step, path, seconds)
 
     def warning(self, text: str) -> None:
         self._observer.warning(text)
+
+    def worker_lost(self, text: str) -> None:
+        self._observer.worker_lost(text)

@@ -94,11 +94,15 @@ class Observer:
     def step(self, metrics: StepMetrics) -> None:
         """A step is done."""
 
-    def checkpoint(self, step: int, path: Path) -> None:
-        """A checkpoint is on disk."""
+    def checkpoint(self, step: int, path: Path, seconds: float) -> None:
+        """A checkpoint is safe; it took so many seconds, in which training waited."""
 
     def warning(self, text: str) -> None:
         """Something the user should know that stops nothing."""
+
+    def worker_lost(self, text: str) -> None:
+        """A worker died; the text says which, why, and what follows. A warning, for those who do not count them."""
+        self.warning(text)
 
     def member_finished(self, result: MemberResult) -> None:
         """One of several runs ended: done, failed or stopped. Each began with `started`; `finished` comes once, at the end."""
@@ -128,15 +132,20 @@ class Observers(Observer):
         for observer in self._observers:
             observer.step(metrics)
 
-    def checkpoint(self, step: int, path: Path) -> None:
+    def checkpoint(self, step: int, path: Path, seconds: float) -> None:
         """See `Observer`."""
         for observer in self._observers:
-            observer.checkpoint(step, path)
+            observer.checkpoint(step, path, seconds)
 
     def warning(self, text: str) -> None:
         """See `Observer`."""
         for observer in self._observers:
             observer.warning(text)
+
+    def worker_lost(self, text: str) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.worker_lost(text)
 
     def member_finished(self, result: MemberResult) -> None:
         """See `Observer`."""

@@ -58,9 +58,9 @@ class Recorder(Observer):
         if time.monotonic() - self._last_beat > HEARTBEAT_S:
             self._write("RUNNING", "training")
 
-    def checkpoint(self, step: int, path: Path) -> None:
+    def checkpoint(self, step: int, path: Path, seconds: float) -> None:
         """See `Observer`."""
-        self._say(f"checkpoint of step {step}: {path.name}")
+        self._say(f"checkpoint of step {step}: {path.name} in {seconds:.3f} s")
 
     def warning(self, text: str) -> None:
         """See `Observer`."""

@@ -89,7 +89,7 @@ def test_what_is_kept_is_told() -> None:
     assert record.kept == "no checkpoint yet"
     record.started(Plan(**{**PLAN.__dict__, "first_step": 51}))
     assert record.kept == "the checkpoint of step 50 that it started from"
-    record.checkpoint(60, Path("x"))
+    record.checkpoint(60, Path("x"), 0.1)
     assert record.kept == "a checkpoint of step 60"
 
 
