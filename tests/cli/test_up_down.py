@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pexpect
@@ -29,6 +31,7 @@ def home(tmp_path, monkeypatch):
     recorded = local_service.recorded_service()
     if recorded is not None:
         end_processes(recorded, 0.0, print)
+        shutil.rmtree(recorded.temporary, ignore_errors=True)
 
 
 @pytest.fixture
@@ -114,9 +117,10 @@ def shared_memory_of(processes: list[Process]) -> set[str]:
     """The files in shared memory that processes have mapped, as far as they have names."""
     found = set()
     for each in processes:
-        for line in Path(f"/proc/{each.pid}/maps").read_text().splitlines():
-            if "/dev/shm/" in line and not line.endswith("(deleted)"):
-                found.add(line.split()[-1])
+        with suppress(FileNotFoundError, ProcessLookupError):  # an idle worker may have ended meanwhile
+            for line in Path(f"/proc/{each.pid}/maps").read_text().splitlines():
+                if "/dev/shm/" in line and not line.endswith("(deleted)"):
+                    found.add(line.split()[-1])
     return found
 
 
