@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dbp.errors import DbpError, JobDirectoryError, StorageError
 from dbp.jobs.holding import LINE_FILES, Hold, holding
@@ -22,11 +23,12 @@ from dbp.jobs.lock import hold_lock
 from dbp.jobs.wording import show
 from dbp.jobs.working_folder import WorkingFolder
 from dbp.storage.atomic_files import remove_leftovers, storage_error, sync_folder, write_bytes
-from dbp.storage.checkpoints import CheckpointStore
 from dbp.storage.mirror import Mirror
-from dbp.storage.mirrored_checkpoints import MirroredCheckpoints
 from dbp.storage.remote import AT_ONCE, PATIENT, Folder, LocalFolder, open_folder
 from dbp.storage.uris import is_remote, is_uri, local_path, parent_and_name
+
+if TYPE_CHECKING:
+    from dbp.storage.checkpoints import CheckpointStore
 
 MODEL_FILE = "model.safetensors"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -144,6 +146,9 @@ class JobDirectory:
 
     def checkpoint_store(self, keep: int = 3, warn: Callable[[str], None] = lambda _: None) -> CheckpointStore:
         """Return the checkpoints; a run's own store inside `locked`, else one to read from."""
+        from dbp.storage.checkpoints import CheckpointStore
+        from dbp.storage.mirrored_checkpoints import MirroredCheckpoints
+
         if self.mirror is None:
             return CheckpointStore(self.checkpoints, keep, self.hold.check)
         epoch = None if self.hold.lease is None else self.hold.lease.epoch

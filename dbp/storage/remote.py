@@ -14,9 +14,9 @@ import importlib
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any, TypeVar
 
 from dbp.errors import StorageError
@@ -75,7 +75,7 @@ class RemoteFolder:
             found = {str(entry).rstrip("/").rpartition("/")[2] for entry in entries if _below(path, str(entry))}
             return sorted(found)
 
-        return self._asking("be listed", "", listing)
+        return self._asking("be listed", None, listing)
 
     def exists(self, name: str) -> bool:
         """See `Folder`."""
@@ -137,10 +137,21 @@ class RemoteFolder:
         def download() -> None:
             size = self._size(name)
             with atomic_path(local) as temporary:
-                self._files.get_file(self._path(name), str(temporary))
-                _require_whole(temporary.stat().st_size, size)
+                try:
+                    self._files.get_file(self._path(name), str(temporary))
+                    _require_whole(temporary.stat().st_size, size)
+                except Exception as error:
+                    if isinstance(error, OSError) and error.errno in _OF_THIS_DISK:
+                        raise
+                    raise _StoreFailedError(error) from error  # no OSError: that would be the local file's
 
-        self._asking("be read", name, download)
+        def asked() -> None:
+            try:
+                download()
+            except _StoreFailedError as failed:
+                raise failed.error from None
+
+        self._asking("be read", name, asked)
 
     def remove(self, name: str) -> None:
         """See `Folder`."""
@@ -161,7 +172,7 @@ class RemoteFolder:
 
         if not self._uri.key:
             raise StorageError(f"{self.uri}: is a bucket; expected a folder in it")
-        self._asking("be removed", "", clear)
+        self._asking("be removed", None, clear)
 
     def open(self, name: str) -> Any:  # Any: fsspec has no types; a binary file that can be sought
         """Return a file to read ranges of. MissingFileError."""
@@ -204,10 +215,12 @@ class RemoteFolder:
     def _path(self, name: str) -> str:
         return f"{self._uri.path}/{checked_name(name)}"
 
-    def _shown(self, name: str) -> str:
+    def _shown(self, name: str | None) -> str:
         return f"{self.uri}/{name}" if name else self.uri
 
-    def _asking(self, action: str, name: str, ask: Callable[[], Result]) -> Result:
+    def _asking(self, action: str, name: str | None, ask: Callable[[], Result]) -> Result:
+        if name is not None:
+            checked_name(name)
         waits = list(self._waits)
         while True:
             try:
@@ -230,7 +243,18 @@ class RemoteFolder:
                         f" (tried {1 + len(self._waits) - len(waits)} times)" if len(waits) < len(self._waits) else ""
                     )
                     raise StorageError(f"{self._shown(name)}: cannot {action}: {failure.reason}{tries}") from error
-            time.sleep(waits.pop(0) * random.uniform(0.7, 1.3))  # not all at once, where many wait for one server
+            sleep(waits.pop(0) * random.uniform(0.7, 1.3))  # not all at once, where many wait for one server
+
+
+_OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # reading does not fill a store
+
+
+class _StoreFailedError(Exception):
+    """What a store's library raised."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(str(error))
 
 
 class _NoBucketError(Exception):

@@ -200,7 +200,8 @@ def test_one_process_at_a_time_and_kill_9_frees_the_lock(tmp_path: Path) -> None
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     with directory.locked():
-        assert sorted(os.listdir(directory.path)) == [".lock", "job.yaml"]
+        leases = ["lease-00000001.json", "lease-00000002.json"]
+        assert sorted(os.listdir(directory.path)) == [".lock", "job.yaml", *leases]
 
 
 def test_a_lock_is_not_shared_within_a_process_and_survives_odd_contents(tmp_path: Path) -> None:
