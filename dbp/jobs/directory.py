@@ -24,7 +24,7 @@ from dbp.jobs.wording import show
 from dbp.jobs.working_folder import WorkingFolder
 from dbp.storage.atomic_files import remove_leftovers, storage_error, sync_folder, write_bytes
 from dbp.storage.mirror import Mirror
-from dbp.storage.remote import AT_ONCE, PATIENT, Folder, LocalFolder, open_folder
+from dbp.storage.remote import BRIEF, PATIENT, Folder, LocalFolder, open_folder
 from dbp.storage.uris import is_remote, is_uri, local_path, parent_and_name
 
 if TYPE_CHECKING:
@@ -348,7 +348,7 @@ def _listed(storage: Folder, name: str) -> JobDirectory | None:
 def check_storage(storage: Place) -> None:
     """Raise StorageError when no job directory could be made below `storage`. Leaves nothing behind."""
     if is_remote(storage):
-        _check_remote(open_folder(storage, AT_ONCE))
+        _check_remote(open_folder(storage, BRIEF))
         return
     existing = Path(os.path.abspath(local_path(storage)))
     while not os.path.lexists(existing) and existing != existing.parent:

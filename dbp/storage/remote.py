@@ -26,12 +26,12 @@ from dbp.storage.folder import Folder, MissingFileError, checked_name, limited
 from dbp.storage.local_folder import LocalFolder
 from dbp.storage.uris import SCHEMES, Uri, is_remote, local_path, parse_uri
 
-__all__ = ["AT_ONCE", "PATIENT", "Folder", "LocalFolder", "MissingFileError", "RemoteFolder", "open_folder"]
+__all__ = ["BRIEF", "PATIENT", "Folder", "LocalFolder", "MissingFileError", "RemoteFolder", "open_folder"]
 
 Result = TypeVar("Result")
 
 PATIENT: tuple[float, ...] = (0.3, 1.0, 3.0)  # seconds to wait before each further try
-AT_ONCE: tuple[float, ...] = ()  # for questions that a person waits for
+BRIEF: tuple[float, ...] = (0.5,)  # for questions that a person waits for
 
 
 def open_folder(text: str | Path, waits: Sequence[float] = PATIENT) -> Folder:

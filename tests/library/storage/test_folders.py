@@ -15,7 +15,7 @@ from s3_server import S3
 
 from dbp.errors import StorageError
 from dbp.storage.folder import Folder, MissingFileError
-from dbp.storage.remote import AT_ONCE, open_folder
+from dbp.storage.remote import BRIEF, open_folder
 
 
 @pytest.fixture(params=["local", "file", "memory", "s3"])
@@ -186,7 +186,7 @@ def test_an_unreachable_server(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: a port where nobody answers
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(StorageError, match="the server does not answer") as caught:
-            open_folder("s3://bucket/runs", AT_ONCE).names()
+            open_folder("s3://bucket/runs", BRIEF).names()
     assert "AWS_ENDPOINT_URL is http://" in str(caught.value)
 
 

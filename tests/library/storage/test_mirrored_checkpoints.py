@@ -116,14 +116,15 @@ def test_a_damaged_one_is_passed_over(tmp_path, remote, damage):
     whole = remote.read("checkpoints/e00000001/step-00000020.safetensors")
     flipped = whole[:-1] + bytes([whole[-1] ^ 1])
     remote.write("checkpoints/e00000001/step-00000020.safetensors", flipped if damage is None else damage)
+    place = f"{remote.uri}/checkpoints/e00000001/step-00000020.safetensors"
+    (bad,) = [entry for entry in run(tmp_path / "reader", remote, None).listing() if not entry.valid]
+    assert (bad.step, bad.uri) == (20, place)
     passed = []
     found = run(tmp_path / "two", remote, 2).newest(lambda place, reason: passed.append((place, reason)))
     assert found.step == 10
-    ((place, reason),) = passed
-    assert place == f"{remote.uri}/checkpoints/e00000001/step-00000020.safetensors"
+    ((said, reason),) = passed
+    assert said == place
     assert reason
-    (bad,) = [entry for entry in run(tmp_path / "reader", remote, None).listing() if entry.problem]
-    assert (bad.step, bad.uri) == (20, place)
 
 
 def test_bytes_that_are_damaged_on_their_way_are_asked_for_again(tmp_path, chaos: type[ChaosFileSystem]):
