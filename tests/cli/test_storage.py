@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from conftest import Dbp, write_small_job
 from s3_server import S3
+
+Dbp = Callable[..., Any]
 
 
 def test_a_job_from_run_to_predictions_in_a_bucket(dbp: Dbp, job_file: Path, tmp_path: Path, s3: S3) -> None:
@@ -83,6 +86,5 @@ def test_refusals_are_one_clear_line(dbp: Dbp, job_file: Path, s3: S3) -> None:
             assert "canary" not in ran.err
 
 
-def test_an_empty_bucket_has_no_jobs(dbp: Dbp, tmp_path: Path, s3: S3) -> None:
-    write_small_job(tmp_path)
+def test_an_empty_bucket_has_no_jobs(dbp: Dbp, s3: S3) -> None:
     assert dbp("list", "--storage", s3.url, "--json").json == []

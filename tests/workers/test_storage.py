@@ -248,7 +248,7 @@ def test_storage_that_cannot_be_used_is_refused_before_anything_is_read(s3: S3, 
         "ftp://bucket/runs": "storage of kind 'ftp'",
     }
     for storage, words in cases.items():
-        with pytest.raises(StorageError, match="storage|bucket|credentials") as caught:
+        with pytest.raises(StorageError, match=storage.split(":")[0]) as caught:
             train(small_job(tmp_path, f"storage={storage}", "data.train=/nowhere.csv"))
         assert words in str(caught.value)
         assert "canary" not in str(caught.value)
@@ -318,9 +318,9 @@ def test_workers_of_ray_read_their_rows_from_a_store(s3: S3, tmp_path):
     here = train(dbp.Job.from_file(job, [f"data.train={tmp_path}/table.parquet"]), job_id="a").summary.parameters_sha256
     open_folder(s3.url).upload(tmp_path / "table.parquet", "data/table.parquet")
     shutil.rmtree(tmp_path / "runs")
+    sets = ["--set", f"storage={s3.url}/runs", "--set", f"data.train={s3.url}/data/table.parquet"]
     done = subprocess.run(
-        [DBP, "run", job, "--id", "a", "--json", "--quiet", "--workers", "2", "--set", f"storage={s3.url}/runs"]
-        + ["--set", f"data.train={s3.url}/data/table.parquet"],
+        [DBP, "run", job, "--id", "a", "--json", "--quiet", "--workers", "2", *sets],
         env=environment(),
         capture_output=True,
         text=True,
