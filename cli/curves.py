@@ -34,13 +34,14 @@ class Curve:
 
 def read_curves(directory: JobDirectory) -> list[Curve]:
     """Return a job's training loss and, where there is one, its validation loss. JobDirectoryError when no step is recorded."""
+    directory.fetch(directory.metrics_file)
     steps = read_metrics(directory.metrics_file).steps
     name = clean(directory.id)
     curves = [_curve(steps, "loss", name, False), _curve(steps, "validation_loss", f"{name} (validation)", True)]
     drawn = [curve for curve in curves if curve.steps]
     if not drawn:
         raise JobDirectoryError(
-            f"{directory.metrics_file}: no step with a finite loss is recorded yet; expected at least one"
+            f"{directory.place_of(directory.metrics_file)}: no step with a finite loss is recorded yet; expected at least one"
         )
     return drawn
 

@@ -16,7 +16,8 @@ from dbp.cli.output import Mode, Output, talk
 from dbp.cli.progress import BarProgress, LineProgress, RunRecord, Warnings, duration, on_a_live_terminal
 from dbp.cli.runs import runs_json, show_runs
 from dbp.errors import JobFailedError
-from dbp.jobs.directory import JobDirectory
+from dbp.jobs.directory import MODEL_FILE
+from dbp.storage.uris import below
 from dbp.training.observers import Observer, Observers, Summary
 from dbp.training.stopping import StopRequest
 
@@ -53,19 +54,23 @@ def run_in_foreground(start: Start, *, json: bool, quiet: bool) -> None:
         name = job_name(summary.directory)
         curves = name
         if summary.members:
-            best = JobDirectory(summary.directory).member(summary.best or 1).path
-            curves = shlex.quote(str(shown_path(best)))
+            best = next(member for member in summary.members if member.number == (summary.best or 1))
+            curves = shlex.quote(str(shown_path(below(summary.directory, best.directory))))
         talk(f"\nnext:  dbp predict {name} TABLE -o predictions.csv\n       dbp plot {curves}")
 
 
-def job_name(directory: Path) -> str:
-    """Return what to type for a job: its id where it lies in the default storage folder, else its directory."""
+def job_name(directory: Path | str) -> str:
+    """Return what to type for a job: its id where it lies in the default storage folder, else its directory or URI."""
+    if isinstance(directory, str):
+        return shlex.quote(directory)
     in_default = directory.resolve().parent == Path(DEFAULT_STORAGE).resolve()
     return shlex.quote(directory.name if in_default else str(directory))
 
 
-def shown_path(path: Path) -> Path:
-    """Return the path as a person would type it: relative where it lies below the current folder."""
+def shown_path(path: Path | str) -> Path | str:
+    """Return the path as a person would type it: relative where it lies below the current folder. A URI stays."""
+    if isinstance(path, str):
+        return path
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
@@ -98,7 +103,7 @@ def _report(summary: Summary, output: Output) -> None:
                 "loss": summary.loss,
                 "rms": summary.rms,
                 "validation": summary.validation,
-                "model": JobDirectory(summary.directory).model_file,
+                "model": below(summary.directory, MODEL_FILE),
                 "parameters_sha256": summary.parameters_sha256,
                 "seconds": summary.seconds,
             }
@@ -113,14 +118,14 @@ def _report(summary: Summary, output: Output) -> None:
     if summary.validation is not None:
         fields["validation"] = summary.validation
     kept = "" if summary.model_step == summary.step else f" (of step {summary.model_step}, the lowest validation loss)"
-    fields["model"] = f"{shown_path(JobDirectory(summary.directory).model_file)}{kept}"
+    fields["model"] = f"{shown_path(below(summary.directory, MODEL_FILE))}{kept}"
     fields["parameters"] = f"SHA-256 {summary.parameters_sha256}"
     fields["time"] = duration(summary.seconds)
     output.fields(fields)
 
 
 def _report_runs(summary: Summary, output: Output) -> None:
-    model = JobDirectory(summary.directory).model_file
+    model = below(summary.directory, MODEL_FILE)
     if output.mode is Mode.JSON:
         output.json(
             {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dbp.errors import JobDirectoryError, ModelFileError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.status import Status, describe_state, read_status
+from dbp.storage.uris import is_uri
 
 if TYPE_CHECKING:
     from dbp.jobs.job import Job
@@ -21,7 +22,7 @@ class JobView:
     """What is known about a job. `state` is one of the status file's, LOST (its process is gone) or UNKNOWN (no usable file)."""
 
     job: str
-    directory: Path
+    directory: Path | str  # or its URI
     state: str
     message: str
     status: Status | None
@@ -58,32 +59,36 @@ class JobView:
 
 def describe(directory: JobDirectory) -> JobView:
     """Return what is known about the job; a damaged status file is told as its message, so that the others can be listed."""
+    directory.fetch(directory.status_file)
     try:
         status = read_status(directory.status_file)
     except JobDirectoryError as error:
-        return JobView(directory.id, directory.path, "UNKNOWN", str(error), None)
+        return JobView(directory.id, directory.place, "UNKNOWN", str(error), None)
     if status is None:
         return JobView(
-            directory.id, directory.path, "UNKNOWN", "no status file; the run ended while it was being made", None
+            directory.id, directory.place, "UNKNOWN", "no status file; the run ended while it was being made", None
         )
     shown = describe_state(status)
-    return JobView(directory.id, directory.path, shown.state, shown.message, status)
+    return JobView(directory.id, directory.place, shown.state, shown.message, status)
 
 
-def open_model(name: str, storage: Path) -> Model:
-    """Load the model that `name` means: a model file, a job directory or a job id.
+def open_model(name: str, storage: Path | str) -> Model:
+    """Load the model that `name` means: a model file, a job directory or a job id; by path or URI.
 
     Raises ModelFileError, or JobDirectoryError that suggests near ids.
     """
     from dbp.models.model import load_model
 
     path = Path(name)
-    if path.is_file() or path.suffix == ".safetensors":
-        return load_model(path)
+    if path.suffix == ".safetensors" or (not is_uri(name) and path.is_file()):
+        return load_model(name)
     directory = JobDirectory.find(name, storage)
+    directory.fetch(directory.model_file)
     if not directory.model_file.is_file():
         view = describe(directory)
-        raise ModelFileError(f"{directory.model_file}: no such file; the job is {view.state}: {view.message}")
+        raise ModelFileError(
+            f"{directory.place_of(directory.model_file)}: no such file; the job is {view.state}: {view.message}"
+        )
     return load_model(directory.model_file)
 
 
@@ -100,6 +105,7 @@ def finished(directory: JobDirectory, wanted: Job) -> dict[str, object] | None:
     status = view.status
     if wanted.has_members:  # these look for what is left to do themselves
         return None
+    directory.fetch(directory.model_file, directory.metrics_file)
     if status is None or view.state != "SUCCEEDED" or not directory.model_file.is_file():
         return None
     # max_steps ends a job whatever other rules did; the other rules end it again however many steps are asked for.
@@ -119,7 +125,7 @@ def finished(directory: JobDirectory, wanted: Job) -> dict[str, object] | None:
     }
     return {
         "job": directory.id,
-        "directory": directory.path,
+        "directory": directory.place,
         "state": view.state,
         "reason": view.message,
         "rule": rule,
@@ -127,7 +133,7 @@ def finished(directory: JobDirectory, wanted: Job) -> dict[str, object] | None:
         "model_step": kept,
         "loss": status.loss,
         "validation": validation or None,
-        "model": directory.model_file,
+        "model": directory.place_of(directory.model_file),
         "parameters_sha256": load_model(directory.model_file).parameters_sha256,
         "seconds": 0.0,
     }

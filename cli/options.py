@@ -10,12 +10,14 @@ from typer import Argument, Option
 DEFAULT_STORAGE = "runs"
 
 JobFile = Annotated[Path, Argument(metavar="JOB", help="The job file (YAML).", show_default=False)]
-JobName = Annotated[str, Argument(metavar="JOB", help="A job id or a job directory.", show_default=False)]
+JobName = Annotated[str, Argument(metavar="JOB", help="A job id, a job directory or its URI.", show_default=False)]
 JobNames = Annotated[list[str], Argument(metavar="JOB", help="Job ids or job directories.", show_default=False)]
 ModelName = Annotated[
-    str, Argument(metavar="MODEL", help="A model file, a job directory or a job id.", show_default=False)
+    str, Argument(metavar="MODEL", help="A model file, a job directory or a job id; URIs too.", show_default=False)
 ]
-TablePath = Annotated[Path, Argument(metavar="TABLE", help="A table: .parquet, .csv or .npz.", show_default=False)]
+TablePath = Annotated[
+    str, Argument(metavar="TABLE", help="A table, a path or URI: .parquet, .csv or .npz.", show_default=False)
+]
 
 Overrides = Annotated[
     list[str] | None,
@@ -33,7 +35,9 @@ Address = Annotated[
         "--address", metavar="ADDRESS", help="A running Ray cluster. Default: a Ray of our own.", show_default=False
     ),
 ]
-Storage = Annotated[str, Option("--storage", metavar="FOLDER", help="The folder that holds the job directories.")]
+Storage = Annotated[
+    str, Option("--storage", metavar="FOLDER", help="The folder or URI that holds the job directories.")
+]
 Json = Annotated[bool, Option("--json", help="Write JSON to standard output.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress; warnings and errors only.")]
 Force = Annotated[bool, Option("--force", help="Replace what exists.")]

@@ -10,6 +10,7 @@ from dbp.cli.output import Output
 from dbp.cli.progress import duration
 from dbp.jobs.sweep import spell
 from dbp.jobs.sweep_table import MemberResult, best_of, ranked
+from dbp.storage.uris import below
 
 
 def show_runs(results: Sequence[MemberResult], output: Output) -> None:
@@ -42,9 +43,9 @@ def show_runs(results: Sequence[MemberResult], output: Output) -> None:
     output.rows(headings, rows)
 
 
-def runs_json(results: Sequence[MemberResult], directory: Path) -> dict[str, object]:
+def runs_json(results: Sequence[MemberResult], directory: Path | str) -> dict[str, object]:
     """Return `best` and `members` for `--json`, with whole paths."""
-    members = [{**asdict(result), "directory": directory / result.directory} for result in results]
+    members = [{**asdict(result), "directory": below(directory, result.directory)} for result in results]
     best = best_of(results)
     return {
         "best": next((each for each in members if best and each["number"] == best.number), None),

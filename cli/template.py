@@ -75,7 +75,7 @@ checkpoint:
   every: 50                     # steps between two checkpoints
   keep: 3                       # how many are kept
 
-storage: runs                   # the folder for job directories; a relative path starts where dbp is called
+storage: runs                   # the folder for job directories, or a URI; a relative path starts where dbp is called
 
 sweep: null                     # values to try, such as {optimizer.learning_rate: [0.1, 0.5]}: the best model is kept; null: none
 """

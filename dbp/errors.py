@@ -14,7 +14,8 @@ what to do *next*. The command line turns the classes into exit codes; a traceba
     │   └── ServiceError       a service that is not there, does not let us in, or is described wrongly
     └── JobFailedError         exit code 1: the job ran and failed; its last good checkpoint is kept
         ├── NonFiniteLossError the loss became NaN or infinite
-        └── WorkersLostError   workers died and could not be replaced
+        ├── WorkersLostError   workers died and could not be replaced
+        └── LeaseLostError     a newer run owns the job directory; this one stopped and changed nothing there
 """
 
 from __future__ import annotations
@@ -87,3 +88,7 @@ class NonFiniteLossError(JobFailedError):
 
 class WorkersLostError(JobFailedError):
     """Workers died and the limit of replacements was reached."""
+
+
+class LeaseLostError(JobFailedError):
+    """A newer run owns the job directory. This one ended; what the newer one writes is what counts."""

@@ -23,7 +23,7 @@ ROOMS = {
     "storage": ("errors",),
     "network": ("errors", "seeds"),
     "optimizers": ("section", "vectors"),
-    "data": ("errors", "seeds"),
+    "data": ("errors", "seeds", "storage"),
     "jobs": ("errors", "section", "storage", "network", "optimizers"),
     "sums": ("errors", "seeds", "network", "data"),
     "models": ("errors", "storage", "network", "data"),

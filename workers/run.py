@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.data.dataset import Dataset
-from dbp.errors import DbpError
+from dbp.errors import DbpError, LeaseLostError, StorageError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.environment import collect_environment
 from dbp.jobs.job import Job
 from dbp.jobs.status import State, read_status
 from dbp.models.model import Model
 from dbp.storage.atomic_files import write_json, write_text
-from dbp.storage.checkpoints import Checkpoint, CheckpointStore
+from dbp.storage.checkpoints import Checkpoint
 from dbp.sums.batches import BatchSampler
 from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
@@ -118,7 +118,7 @@ class Run:
         progress = self.first_progress(prepared)
         if self.start is not None:  # first, so that whatever can be resumed needs the model no more
             self._store(directory, prepared, Observer()).save(progress)
-        write_text(directory.job_file, self.job.to_yaml())
+        write_job(directory, self.job)
         return progress
 
     def first_progress(self, prepared: Prepared) -> Progress:
@@ -144,6 +144,7 @@ class Run:
         status = read_status(directory.status_file)
         environment = collect_environment(self.dataset.fingerprint(), kernel_fingerprint())
         write_json(directory.environment_file, environment)
+        directory.soon(directory.environment_file)
         recorder, history = Recorder(directory, 1 + (status.attempt if status else 0)), _History()
         observer = Observers(recorder, history, self.observer)
         objective = self._objective(pool, prepared)
@@ -154,7 +155,7 @@ class Run:
                 outcome = coordinator.run(progress)
                 kept = self._kept(objective, outcome)
                 model = self._model(prepared, kept)
-                model.save(directory.model_file)
+                save_model(directory, model)
                 summary = self._summary(directory, objective, outcome, kept, model)
             observer.finished(summary)
         finally:
@@ -163,7 +164,8 @@ class Run:
 
     def _store(self, directory: JobDirectory, prepared: Prepared, observer: Observer) -> JobCheckpoints:
         origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel_fingerprint(), prepared.fitted)
-        return JobCheckpoints(CheckpointStore(directory.checkpoints, self.job.checkpoint.keep), origin, observer)
+        store = directory.checkpoint_store(self.job.checkpoint.keep, observer.warning)
+        return JobCheckpoints(store, origin, observer)
 
     def _objective(self, pool: WorkerPool, prepared: Prepared) -> Objective:
         units = prepared.encoding.target_units()
@@ -196,7 +198,7 @@ class Run:
         rows = self.dataset.training_rows
         return Plan(
             job_id=directory.id,
-            directory=directory.path,
+            directory=directory.place,
             rows=rows,
             validation_rows=self.dataset.validation_rows,
             features=len(prepared.encoding.features),
@@ -234,7 +236,7 @@ class Run:
                 validation["accuracy"] = kept.validation.accuracy
         return Summary(
             job_id=directory.id,
-            directory=directory.path,
+            directory=directory.place,
             state=outcome.ending.state,
             step=outcome.progress.step,
             loss=final.objective,
@@ -267,6 +269,20 @@ class _History(Observer):
         self.steps.append(metrics)
 
 
+def write_job(directory: JobDirectory, job: Job) -> None:
+    """Write the job file of a directory; it is safe when this returns."""
+    directory.check_lease()
+    write_text(directory.job_file, job.to_yaml())
+    directory.put(directory.job_file)
+
+
+def save_model(directory: JobDirectory, model: Model) -> None:
+    """Write the model of a directory; it is safe when this returns."""
+    directory.check_lease()
+    model.save(directory.model_file)
+    directory.put(directory.model_file)
+
+
 class Records(Protocol):
     """Where it is written down that a run ended badly."""
 
@@ -280,8 +296,11 @@ def recording_failure(recorder: Records) -> Iterator[None]:
     """Have the records say how a run ended that did not end well; the error goes on."""
     try:
         yield
+    except LeaseLostError:
+        raise  # the records are the newer run's
     except DbpError as error:
-        recorder.ended_badly("FAILED", str(error))
+        with suppress(StorageError):  # where storage is what failed, that is what is to be told
+            recorder.ended_badly("FAILED", str(error))
         raise
     except KeyboardInterrupt:
         recorder.ended_badly(

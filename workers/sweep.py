@@ -22,8 +22,6 @@ from dbp.jobs.status import read_status
 from dbp.jobs.sweep import Changes, Member, members, point_problems
 from dbp.jobs.sweep_table import MemberResult, best_of, read_table, write_table
 from dbp.models.model import Model, load_model
-from dbp.storage.atomic_files import write_text
-from dbp.storage.checkpoints import CheckpointStore
 from dbp.sums.messages import Workload
 from dbp.sums.pool import WorkerPool
 from dbp.training.coordinator import Progress
@@ -31,7 +29,7 @@ from dbp.training.observers import Observer, Observers, Plan, RunOf, StepMetrics
 from dbp.training.sweep_recorder import SweepRecorder
 from dbp.workers.job_checkpoints import JobCheckpoints
 from dbp.workers.preparation import Fitted, Prepared, open_dataset
-from dbp.workers.run import Run, Setting, Trained, recording_failure
+from dbp.workers.run import Run, Setting, Trained, recording_failure, save_model, write_job
 
 Histories = dict[int, tuple[StepMetrics, ...]]  # by member: its steps in this process
 
@@ -52,9 +50,10 @@ class Sweep:
             fitted = ground.fitted(self._run(order[0], self.setting.observer))
             self._check_each(lambda run: run.prepared(fitted))
             home = new_directory()
-            write_table(home.table_file, self._results(home))  # first: where there is a job file, there is a table
-            write_text(home.job_file, self.job.to_yaml())
-            with home.locked():
+            write_table(home.table_file, self._results(home))
+            home.put(home.table_file)  # first: where there is a job file, there is a table
+            write_job(home, self.job)
+            with home.locked(warn=self.setting.observer.warning):
                 return self._train_all(home, ground, order, 1)
 
     def resume(self, home: JobDirectory, changed: bool) -> Trained:
@@ -66,7 +65,7 @@ class Sweep:
             if not result.done or (changed and not _ends_alike(member.job, home.member(member.number)))
         ]
         if changed:
-            write_text(home.job_file, self.job.to_yaml())
+            write_job(home, self.job)
         if not todo:
             return self._conclusion(home, results, {})
         status = read_status(home.status_file)
@@ -101,7 +100,7 @@ class Sweep:
             JobDirectory.create(directory.path.parent, directory.id)
         run = self._run(member, _Forwarding(observer, home, RunOf(member.number, len(self.members), member.label)))
         began = run.setting.began
-        with directory.locked():
+        with directory.locked(warn=observer.warning):
             prepared = ground.prepare(run)
             progress = _progress(run, prepared, directory)
             try:
@@ -120,12 +119,14 @@ class Sweep:
             raise JobFailedError(
                 f"none of {len(results)} runs has a model; run {results[0].number}: {results[0].message}"
             )
-        model = load_model(home.path / best.directory / "model.safetensors")
-        model.save(home.model_file)
+        best_model = home.path / best.directory / "model.safetensors"
+        home.fetch(best_model)
+        model = load_model(best_model)
+        save_model(home, model)
         done = all(result.done for result in results)
         summary = Summary(
             job_id=home.id,
-            directory=home.path,
+            directory=home.place,
             state="SUCCEEDED" if done else "STOPPED",
             step=best.steps,
             loss=best.loss,
@@ -225,22 +226,23 @@ def _cut(run: Run) -> object:
 
 def _ends_alike(job: Job, directory: JobDirectory) -> bool:
     """Whether a member that is done would end where it did."""
+    directory.fetch(directory.job_file)
     before = Job.from_file(directory.job_file)
     return (job.training.max_steps, job.stopping) == (before.training.max_steps, before.stopping)
 
 
 def _progress(run: Run, prepared: Prepared, directory: JobDirectory) -> Progress:
     """Return where a member goes on: at its newest good checkpoint, or at the start. Its job file is then the member's job."""
-    store = CheckpointStore(directory.checkpoints, run.job.checkpoint.keep)
+    store = directory.checkpoint_store(run.job.checkpoint.keep, run.observer.warning)
 
-    def warn(path: Path, reason: str) -> None:
+    def warn(path: Path | str, reason: str) -> None:
         run.observer.warning(f"{path}: {reason}; using the one before it")
 
     newest = store.newest(warn)
     if newest is None:
         return run.begin(directory, prepared)
     run.check_origin(newest, directory)
-    write_text(directory.job_file, run.job.to_yaml())
+    write_job(directory, run.job)
     return JobCheckpoints.progress_of(newest, run.first_progress(prepared).parameters)
 
 
@@ -279,7 +281,7 @@ class _Forwarding(Observer):
         self._observer.stage(text)
 
     def started(self, plan: Plan) -> None:
-        self._observer.started(replace(plan, job_id=self._home.id, directory=self._home.path, run=self._run))
+        self._observer.started(replace(plan, job_id=self._home.id, directory=self._home.place, run=self._run))
 
     def step(self, metrics: StepMetrics) -> None:
         self._observer.step(metrics)

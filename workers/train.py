@@ -13,19 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbp.errors import JobDirectoryError
-from dbp.jobs.directory import JobDirectory, check_job_id, check_storage, new_job_id
+from dbp.jobs.directory import JobDirectory, check_job_id, check_storage, job_exists, new_job_id
 from dbp.jobs.job import Job
 from dbp.jobs.sweep import members
 from dbp.jobs.sweep_table import MemberResult
 from dbp.models.model import Model
-from dbp.storage.atomic_files import write_text
-from dbp.storage.checkpoints import CheckpointStore
 from dbp.training.observers import Observer, StepMetrics, Summary
 from dbp.training.stopping import StopRequest
 from dbp.workers import sweep
 from dbp.workers.job_checkpoints import JobCheckpoints
 from dbp.workers.preparation import open_dataset
-from dbp.workers.run import Run, Setting, Trained
+from dbp.workers.run import Run, Setting, Trained, write_job
 from dbp.workers.warm_start import open_start
 
 
@@ -38,7 +36,7 @@ class Result:
 
     model: Model
     history: tuple[StepMetrics, ...]
-    directory: Path
+    directory: Path | str  # or its URI
     summary: Summary
 
     @property
@@ -62,11 +60,11 @@ def train(
     one, `job_id` the job directory. Set `stop` to end after the step under way, with a checkpoint.
     Raises InputError (nothing was written) or JobFailedError (the job directory keeps what was reached).
     """
-    storage = Path(job.storage)
+    storage = job.storage
     check_storage(storage)
     if job_id is not None:
         check_job_id(job_id)
-        if (storage / job_id).exists():
+        if job_exists(storage, job_id):
             JobDirectory.create(storage, job_id)  # raises, with what to do instead
     start = open_start(job)
     if start is not None:
@@ -85,7 +83,7 @@ def train(
         run.load(pool, prepared)
         directory = new_directory()
         progress = run.begin(directory, prepared)
-        with directory.locked():
+        with directory.locked(warn=setting.observer.warning):
             return _result(run.train(pool, prepared, directory, progress))
 
 
@@ -97,15 +95,17 @@ def resume(
     workers: int | None = None,
     address: str | None = None,
     stop: StopRequest | None = None,
+    force: bool = False,
 ) -> Result:
     """Go on with a job from its newest good checkpoint, to the same bits as if it had never stopped.
 
     `overrides` may change what changes no bit (``training.max_steps=500``, ``stopping.patience=9``, ``workers=4``).
-    A job that a rule ended is ended by it again, at once and with the same model, unless the rule is changed.
-    Raises CheckpointError when the job, its data or its network is another than the checkpoint's.
+    `directory` is a job directory or its URI. `force` takes it over from a run that is known to be dead, or is to be ended;
+    it stops before its next checkpoint. A job that a rule ended is ended by it again, at once and with the same model, unless
+    the rule is changed. Raises CheckpointError when the job, its data or its network is another than the checkpoint's.
     """
-    home = JobDirectory.open(Path(directory))
-    with home.locked():
+    home = JobDirectory.open(directory, to_write=True)
+    with home.locked(force=force, warn=(observer or Observer()).warning):
         job = Job.from_file(home.job_file, overrides)
         original = Job.from_file(home.job_file)
         if _fingerprints(job) != _fingerprints(original):
@@ -125,7 +125,7 @@ def resume(
 
 def _resume_run(job: Job, setting: Setting, home: JobDirectory, changed: bool) -> Trained:
     observer = setting.observer
-    store = CheckpointStore(home.checkpoints, job.checkpoint.keep)
+    store = home.checkpoint_store(job.checkpoint.keep, observer.warning)
     newest = store.newest(lambda path, reason: observer.warning(f"{path}: {reason}; using the one before it"))
     run = Run(job, setting, open_dataset(job), open_start(job) if newest is None else None)
     run.check()
@@ -134,7 +134,7 @@ def _resume_run(job: Job, setting: Setting, home: JobDirectory, changed: bool) -
         prepared = run.prepared(run.fit(pool) if origin is None else origin.fitted)
         run.load(pool, prepared)
         if changed:
-            write_text(home.job_file, job.to_yaml())
+            write_job(home, job)
         progress = run.first_progress(prepared)
         if newest is not None:
             progress = JobCheckpoints.progress_of(newest, progress.parameters)

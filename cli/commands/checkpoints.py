@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dbp.cli.options import DEFAULT_STORAGE, JobName, Json, Storage
 from dbp.cli.output import Mode, Output, talk
 
@@ -11,17 +9,16 @@ from dbp.cli.output import Mode, Output, talk
 def checkpoints(job: JobName, storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:
     """List the checkpoints of a job and check each one."""
     from dbp.jobs.directory import JobDirectory
-    from dbp.storage.checkpoints import CheckpointStore
 
-    directory = JobDirectory.find(job, Path(storage))
-    entries = CheckpointStore(directory.checkpoints).listing()
+    directory = JobDirectory.find(job, storage)
+    entries = directory.checkpoint_store().listing()
     output = Output(json=json)
     if output.mode is Mode.JSON:
         output.json(
             [
                 {
                     "step": entry.step,
-                    "path": entry.path,
+                    "path": entry.uri or entry.path,
                     "bytes": entry.size,
                     "valid": entry.valid,
                     "problem": entry.problem,

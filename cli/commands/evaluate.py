@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dbp.cli.jobs import open_model
 from dbp.cli.options import DEFAULT_STORAGE, Json, ModelName, Storage, TablePath
 from dbp.cli.output import Mode, Output
@@ -11,7 +9,7 @@ from dbp.cli.output import Mode, Output
 
 def evaluate(model: ModelName, table: TablePath, storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:
     """Measure a model on a table that has the target."""
-    measures = open_model(model, Path(storage)).evaluate(str(table))
+    measures = open_model(model, storage).evaluate(table)
     metrics = {**measures, "rows": int(measures["rows"])}
     output = Output(json=json)
     if output.mode is Mode.JSON:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dbp.cli.jobs import describe
 from dbp.cli.options import DEFAULT_STORAGE, Json, Storage
 from dbp.cli.output import Mode, Output, talk
@@ -13,7 +11,7 @@ def list_jobs(storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:
     """List the jobs of a storage folder, with state, step and loss."""
     from dbp.jobs.directory import list_job_directories
 
-    jobs = [describe(directory) for directory in list_job_directories(Path(storage))]
+    jobs = [describe(directory) for directory in list_job_directories(storage)]
     output = Output(json=json)
     if output.mode is Mode.JSON:
         output.json([job.to_json() for job in jobs])

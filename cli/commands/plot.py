@@ -39,7 +39,7 @@ def plot(
     """Draw the loss of one or several jobs against their steps."""
     from dbp.cli.curves import draw_picture, draw_text, read_curves
 
-    directories = [JobDirectory.find(job, Path(storage)) for job in jobs]
+    directories = [JobDirectory.find(job, storage) for job in jobs]
     file = _picture(picture, terminal, directories)
     curves = [curve for directory in directories for curve in read_curves(directory)]
     if file is not None:
@@ -73,4 +73,6 @@ def _picture(asked: Path | None, terminal: bool, directories: list[JobDirectory]
         raise InputError(
             "several jobs have no common place for a picture; say where it goes with -o FILE.png, or use --terminal"
         )
+    if directories[0].mirror is not None:
+        raise InputError(f"{directories[0].place}: is not on this machine; say where the picture goes with -o FILE.png")
     return directories[0].path / "loss.png"

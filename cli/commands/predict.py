@@ -54,7 +54,7 @@ def predict(
         _check_place(out, table, force)
     elif json:
         raise InputError("--json: the table itself goes to standard output; say where it goes with -o FILE")
-    predictions = Predictions.of(open_model(model, Path(storage)), open_table(str(table)), probabilities)
+    predictions = Predictions.of(open_model(model, storage), open_table(table), probabilities)
     if out is None:
         with writing_results():
             print_predictions(predictions, sys.stdout.buffer)
@@ -70,15 +70,18 @@ def predict(
         talk(f"{rows:,} rows; new columns: {first}{also}")
 
 
-def _check_place(out: Path, table: Path, force: bool) -> None:
+def _check_place(out: Path, table: str, force: bool) -> None:
     """Raise InputError when the predictions cannot be written to `out`, before anything is computed."""
     from dbp.models.prediction import ENDINGS
+    from dbp.storage.uris import is_uri
 
+    if is_uri(out):
+        raise InputError(f"{out}: is a URI; expected a file of this machine for the predictions")
     if out.suffix.lower() not in ENDINGS:
         raise InputError(f"{out}: cannot tell the kind of table; expected a name that ends in {' or '.join(ENDINGS)}")
     if not out.exists():
         return
-    if table.exists() and os.path.samefile(out, table):
+    if os.path.exists(table) and os.path.samefile(out, table):
         raise InputError(f"{out}: is the table that is read; expected another file for the predictions")
     if not force:
         raise InputError(f"{out}: exists already; expected a new file. Give another name, or --force to replace it")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dbp.cli.foreground import run_in_foreground
 from dbp.cli.jobs import finished
 from dbp.cli.options import DEFAULT_STORAGE, Address, JobName, Json, Overrides, Quiet, Storage, Workers
@@ -26,10 +24,11 @@ def resume(
     from dbp.jobs.directory import JobDirectory
     from dbp.jobs.job import Job
 
-    directory = JobDirectory.find(job, Path(storage))
+    directory = JobDirectory.find(job, storage)
     changes = list(overrides or ())
     if workers is not None:
         changes.append(f"workers={workers}")
+    directory.fetch(directory.job_file)
     wanted = Job.from_file(directory.job_file, changes)
     done = finished(directory, wanted)
     if done is not None:
@@ -45,7 +44,7 @@ def resume(
     from dbp.workers.train import resume as go_on
 
     run_in_foreground(
-        lambda observer, stop: go_on(directory.path, overrides=changes, observer=observer, address=address, stop=stop),
+        lambda observer, stop: go_on(directory.place, overrides=changes, observer=observer, address=address, stop=stop),
         json=json,
         quiet=quiet,
     )

@@ -17,7 +17,10 @@ Id = Annotated[
 StorageOverride = Annotated[
     str | None,
     typer.Option(
-        "--storage", metavar="FOLDER", help="Where the job directory is made; default: the job's.", show_default=False
+        "--storage",
+        metavar="FOLDER",
+        help="Where the job directory is made; a URI too. Default: the job's.",
+        show_default=False,
     ),
 ]
 

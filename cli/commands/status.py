@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dbp.cli.jobs import describe
 from dbp.cli.options import DEFAULT_STORAGE, JobName, Json, Storage
 from dbp.cli.output import Mode, Output
@@ -13,7 +11,7 @@ def status(job: JobName, storage: Storage = DEFAULT_STORAGE, json: Json = False)
     """Show where a job stands."""
     from dbp.jobs.directory import JobDirectory
 
-    view = describe(JobDirectory.find(job, Path(storage)))
+    view = describe(JobDirectory.find(job, storage))
     output = Output(json=json)
     if output.mode is Mode.JSON:
         output.json(view.to_json())

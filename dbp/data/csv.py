@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,9 @@ import pyarrow.csv
 
 from dbp.data.table import BATCH_ROWS, ROW_NUMBERS, file_fingerprint, require_unique
 from dbp.errors import DataError
+
+if TYPE_CHECKING:
+    from dbp.data.remote_file import LocalCopy, RemoteFile
 
 _CANDIDATES = (pa.bool_(), pa.int64(), pa.float64())
 _MISSING = ["", "NA", "NaN", "nan", "null", "NULL", "N/A"]
@@ -41,6 +45,15 @@ class CsvTable:
         self.path = path
         self.schema = schema
         self.row_count = row_count
+        self.copy: LocalCopy | None = None  # which the place opens, of a table at a URI
+
+    @classmethod
+    def open_remote(cls, file: RemoteFile) -> CsvTable:
+        """Take a copy of the file and read that. See `open`."""
+        copy = file.copy()
+        table = cls.open(copy.path, file.uri)
+        table.copy = copy
+        return table
 
     @classmethod
     def open(cls, place: Path, path: str) -> CsvTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 from dbp.data.table import BATCH_ROWS, file_fingerprint
 from dbp.errors import DataError
+
+if TYPE_CHECKING:
+    from dbp.data.remote_file import LocalCopy, RemoteFile
 
 
 class NpzTable:
@@ -20,8 +24,17 @@ class NpzTable:
         self._place = place
         self.path = path
         self._columns = columns
+        self.copy: LocalCopy | None = None  # which the place opens, of a table at a URI
         self.row_count = len(next(iter(columns.values())))
         self.schema = pa.schema([(name, pa.array(values[:0]).type) for name, values in columns.items()])
+
+    @classmethod
+    def open_remote(cls, file: RemoteFile) -> NpzTable:
+        """Take a copy of the file and read that. See `open`."""
+        copy = file.copy()
+        table = cls.open(copy.path, file.uri)
+        table.copy = copy
+        return table
 
     @classmethod
     def open(cls, place: Path, path: str) -> NpzTable:

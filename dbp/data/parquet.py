@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dbp.data.table import BATCH_ROWS, file_fingerprint, require_unique
+from dbp.data.table import BATCH_ROWS, file_fingerprint, require_unique, stream_fingerprint
 from dbp.errors import DataError
+
+if TYPE_CHECKING:
+    from dbp.data.remote_file import RemoteFile
 
 
 class ParquetTable:
     """See `Table`."""
 
-    def __init__(self, place: Path, path: str, file: pq.ParquetFile) -> None:
-        self._place = place
+    def __init__(self, path: str, file: pq.ParquetFile, fingerprint: Callable[[], str]) -> None:
+        self._fingerprint = fingerprint
         self.path = path
         self._file = file
         self.schema: pa.Schema = file.schema_arrow
@@ -27,8 +31,22 @@ class ParquetTable:
     @classmethod
     def open(cls, place: Path, path: str) -> ParquetTable:
         """Read the file's metadata. DataError when it is truncated or no Parquet."""
+        return cls._open(place, path, lambda: file_fingerprint(place))
+
+    @classmethod
+    def open_remote(cls, file: RemoteFile) -> ParquetTable:
+        """Read the file's metadata. DataError when it is truncated or no Parquet, StorageError when it cannot be read."""
+
+        def fingerprint() -> str:
+            with file.open_ranges() as ranges:
+                return stream_fingerprint(ranges, file.size())
+
+        return cls._open(file.open_ranges(), file.uri, fingerprint)
+
+    @classmethod
+    def _open(cls, source: Path | BinaryIO, path: str, fingerprint: Callable[[], str]) -> ParquetTable:
         try:
-            table = cls(place, path, pq.ParquetFile(place, page_checksum_verification=True))
+            table = cls(path, pq.ParquetFile(source, page_checksum_verification=True), fingerprint)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: truncated, or not a Parquet file ({_first_line(error)})") from error
         require_unique(path, table.schema.names)
@@ -57,7 +75,7 @@ class ParquetTable:
 
     def fingerprint(self) -> str:
         """See `Table`."""
-        return file_fingerprint(self._place)
+        return self._fingerprint()
 
 
 def _first_line(error: Exception) -> str:

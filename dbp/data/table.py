@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from dbp.errors import DataError
 
@@ -77,15 +77,20 @@ def describe_missing(missing: Sequence[str], known: Sequence[str]) -> str:
 
 def file_fingerprint(path: Path) -> str:
     """Return a SHA-256 (hex) over the bytes of a file; over 256 MiB, of its size and its first and last 64 MiB."""
-    size = os.path.getsize(path)
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        if size <= _WHOLE_BYTES:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        else:
-            digest.update(str(size).encode())
-            digest.update(file.read(_EDGE_BYTES))
-            file.seek(-_EDGE_BYTES, os.SEEK_END)
-            digest.update(file.read(_EDGE_BYTES))
+        return stream_fingerprint(file, os.path.getsize(path))
+
+
+def stream_fingerprint(file: BinaryIO, size: int) -> str:
+    """Return `file_fingerprint` of an open file that can be sought: the same for the same bytes, wherever they are kept."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    if size <= _WHOLE_BYTES:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    else:
+        digest.update(str(size).encode())
+        digest.update(file.read(_EDGE_BYTES))
+        file.seek(-_EDGE_BYTES, os.SEEK_END)
+        digest.update(file.read(_EDGE_BYTES))
     return digest.hexdigest()

@@ -89,8 +89,8 @@ class DataOptions(Section):
     """The tables, and which of their columns to learn from."""
 
     train: _PathText = Field(
-        description="The table to learn from: a .parquet, .csv or .npz file (arrays x and y). A relative path starts at "
-        "the folder of the job file."
+        description="The table to learn from: a .parquet, .csv or .npz file (arrays x and y), by path or URI. A relative "
+        "path starts at the folder of the job file."
     )
     validation: _Validation | None = Field(
         default=None,
@@ -258,7 +258,8 @@ class Job(Section):
     )
     storage: _PathText = Field(
         default="runs",
-        description="The folder below which the job directory is made. A relative path starts at the current folder.",
+        description="The folder or URI (s3://bucket/folder, gs://bucket/folder) below which the job directory is made. A relative "
+        "path starts at the current folder. Servers and credentials come from the environment: see docs/storage.md.",
     )
     sweep: Sweep | None = Field(default=None, description=SWEEP_MEANING)
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import socket
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from dbp.errors import JobDirectoryError
+from dbp.jobs.processes import is_gone
 from dbp.storage.atomic_files import storage_error, write_json
 
 State: TypeAlias = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
@@ -104,33 +102,12 @@ def read_status(path: Path) -> Status | None:
 
 def describe_state(status: Status) -> Described:
     """Return state and message; a job that says it runs, while its process on this host is gone, is LOST."""
-    if status.state in ("PENDING", "RUNNING") and status.host == socket.gethostname() and _is_gone(status):
+    if (
+        status.state in ("PENDING", "RUNNING")
+        and status.host == socket.gethostname()
+        and is_gone(status.pid, status.heartbeat)
+    ):
         where = f"step {status.step}" if status.runs is None else f"{status.runs.done} of {status.runs.count} runs"
         message = f"stopped unexpectedly after {where}; continue with `dbp resume {status.job}`"
         return Described("LOST", message)
     return Described(status.state, status.message)
-
-
-def _is_gone(status: Status) -> bool:
-    if status.pid <= 0:  # no process yet
-        return False
-    try:
-        os.kill(status.pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        pass  # it lives, and is another user's
-    return _is_another(status)
-
-
-def _is_another(status: Status) -> bool:
-    """Whether the process of that number is dead but not yet buried, or was born after the last heartbeat (Linux only)."""
-    with suppress(OSError, ValueError, IndexError, StopIteration):
-        fields = Path(f"/proc/{status.pid}/stat").read_text().rpartition(")")[2].split()
-        if fields[0] in ("Z", "X"):
-            return True
-        booted = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if "btime" in line)
-        born = booted + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        # btime is whole seconds and clocks get adjusted: a minute's doubt is for the living.
-        return born > datetime.fromisoformat(status.heartbeat).timestamp() + 60
-    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from dbp.network.backprop import predicted_classes
 from dbp.network.losses import LossName, error_signal, loss_code, probabilities
 from dbp.network.network import Network
 from dbp.storage.array_file import ArrayFileError, read_arrays, write_arrays
+from dbp.storage.remote import MissingFileError, open_folder
+from dbp.storage.uris import is_remote, local_path, parent_and_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,8 +123,10 @@ class Model:
 
 
 def load_model(path: str | Path) -> Model:
-    """Read a model file. ModelFileError when it is missing, damaged, or no model."""
-    path = Path(path)
+    """Read a model file, at a path or URI. ModelFileError when it is missing, damaged, or no model."""
+    if is_remote(path):
+        return _load_remote(str(path))
+    path = local_path(path)
     try:
         arrays, metadata = read_arrays(path)
     except ArrayFileError as error:
@@ -146,6 +151,19 @@ def load_model(path: str | Path) -> Model:
             f"expected ({network.parameter_count},) of float32 or float64"
         )
     return Model(network, cast("NDArray[np.floating]", parameters), encoding, loss, about)
+
+
+def _load_remote(uri: str) -> Model:
+    folder, name = parent_and_name(uri)
+    with tempfile.TemporaryDirectory(prefix="dbp-model-", ignore_cleanup_errors=True) as temporary:
+        local = Path(temporary) / name
+        try:
+            open_folder(folder).download(name, local)
+            return load_model(local)
+        except MissingFileError as error:
+            raise ModelFileError(f"{uri}: no such file") from error
+        except ModelFileError as error:
+            raise ModelFileError(f"{uri}: {str(error).removeprefix(f'{local}: ')}") from error
 
 
 def _check_fit(network: Network, encoding: Encoding) -> None:

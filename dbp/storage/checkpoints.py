@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ class CheckpointEntry:
     path: Path
     size: int  # bytes
     problem: str | None
+    uri: str | None = None  # where it is kept, if that is not `path`
 
     @property
     def valid(self) -> bool:
@@ -55,6 +56,7 @@ class CheckpointStore:
 
     folder: Path
     keep: int = 3
+    before_save: Callable[[], None] = lambda: None  # raises where this process may not write any more
 
     def __post_init__(self) -> None:
         if self.keep < 1:
@@ -71,6 +73,7 @@ class CheckpointStore:
         """
         if checkpoint.step < 0:
             raise ValueError(f"step is {checkpoint.step}; expected 0 or more")
+        self.before_save()
         self._make_folder()
         path = self.path(checkpoint.step)
         metadata: dict[str, Json] = {"step": checkpoint.step, "metadata": dict(checkpoint.metadata)}
@@ -102,13 +105,17 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """The steps that have a file, ascending; [] when there is no folder yet. The files have not been checked."""
-        found = []
         try:
             names = os.listdir(self.folder)
         except FileNotFoundError:
             return []
         except OSError as error:
             raise storage_error("be read", self.folder, error) from error
+        return self.steps_of(names)
+
+    def steps_of(self, names: Iterable[str]) -> list[int]:
+        """Return the steps that these file names are checkpoints of, ascending."""
+        found = []
         for name in names:
             match = _NAME.fullmatch(name)
             if match and self.path(int(match[1])).name == name:  # one spelling per step
@@ -129,7 +136,7 @@ class CheckpointStore:
             raise CheckpointError(f"{path}: holds step {own}, but its name says step {step}; was it renamed?")
         return Checkpoint(step, arrays, inner)
 
-    def newest(self, on_damaged: Callable[[Path, str], None]) -> Checkpoint | None:
+    def newest(self, on_damaged: Callable[[Path | str, str], None]) -> Checkpoint | None:
         """Return the good checkpoint with the highest step, or None when there is no good one.
 
         `on_damaged` is called with the file and the reason for every one passed over.

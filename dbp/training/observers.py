@@ -18,7 +18,7 @@ class Plan:
     """What is about to be trained."""
 
     job_id: str
-    directory: Path
+    directory: Path | str  # or its URI
     rows: int
     validation_rows: int
     features: int
@@ -65,7 +65,7 @@ class Summary:
     """How a run ended."""
 
     job_id: str
-    directory: Path
+    directory: Path | str  # or its URI
     state: FinalState
     step: int  # steps done
     loss: float  # the objective over all training rows at the model's parameters

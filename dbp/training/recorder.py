@@ -54,6 +54,7 @@ class Recorder(Observer):
     def step(self, metrics: StepMetrics) -> None:
         """See `Observer`."""
         self._metrics.write(metrics.to_json())
+        self._directory.soon(self._directory.metrics_file)
         self._status = replace(self._status, step=metrics.step, loss=metrics.loss, workers=metrics.workers)
         if time.monotonic() - self._last_beat > HEARTBEAT_S:
             self._write("RUNNING", "training")
@@ -89,7 +90,10 @@ class Recorder(Observer):
     def _write(self, state: State, message: str) -> None:
         self._last_beat = time.monotonic()
         self._status = replace(self._status, state=state, message=message, heartbeat=utc_now())
+        self._directory.hold.check_cheaply()
         write_status(self._directory.status_file, self._status)
+        self._directory.soon(self._directory.status_file)
 
     def _say(self, text: str) -> None:
         self._log.append(f"{utc_now()} {text}".replace("\n", " | "))
+        self._directory.soon(self._directory.log_file)

@@ -40,7 +40,7 @@ class SweepRecorder(Observer):
             started=now,
             workers=workers,
         )
-        write_table(directory.table_file, self.results)
+        self._write_table()
         self._write("RUNNING", "starting")
         self._say(f"attempt {attempt}: {len(results)} runs, {sum(result.done for result in results)} of them done")
 
@@ -97,7 +97,12 @@ class SweepRecorder(Observer):
 
     def _put(self, result: MemberResult) -> None:
         self._results[result.number] = result
+        self._write_table()
+
+    def _write_table(self) -> None:
+        self._directory.check_lease()
         write_table(self._directory.table_file, self.results)
+        self._directory.put(self._directory.table_file)  # what is done is not to be done again
 
     def _write(self, state: State, message: str) -> None:
         self._last_beat = time.monotonic()
@@ -105,10 +110,13 @@ class SweepRecorder(Observer):
         done = sum(result.done for result in self.results)
         runs = Runs(done, len(self._results), None if best is None else best.number)
         self._status = replace(self._status, state=state, message=message, heartbeat=utc_now(), runs=runs)
+        self._directory.hold.check_cheaply()
         write_status(self._directory.status_file, self._status)
+        self._directory.soon(self._directory.status_file)
 
     def _say(self, text: str) -> None:
         self._log.append(f"{utc_now()} {text}".replace("\n", " | "))
+        self._directory.soon(self._directory.log_file)
 
 
 def run_in_words(run: RunOf) -> str:

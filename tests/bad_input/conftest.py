@@ -44,11 +44,11 @@ Dbp = Callable[..., Ran]
 
 def _files(folder: Path) -> dict[Path, tuple[int, int]]:
     # A folder's own time changes when a file in it comes and goes (the probe of the storage folder does that), and a job's
-    # lock file changes when it is taken, which is no harm.
+    # lock file and its lease change when they are taken, which is no harm.
     return {
         path: (path.lstat().st_mtime_ns, path.lstat().st_size) if path.is_file() else (0, 0)
         for path in folder.rglob("*")
-        if path.name != ".lock"
+        if path.name != ".lock" and not path.name.startswith("lease-")
     }
 
 

@@ -93,7 +93,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "latin-1 header": ("old.csv", lambda place: place.write_bytes(b"n,\xe9\n1,2\n"), ("header", "UTF-8")),
     "a column twice": ("twice.csv", lambda place: place.write_text("n,n\n1,2\n"), ("column 'n' is there twice",)),
     "target only": ("one.csv", lambda place: place.write_text("label\na\nb\n"), ("no column but the target label",)),
-    "a URI": ("s3://bucket/table.csv", lambda place: None, ("URIs are not supported yet",)),
+    "a URI": ("ftp://bucket/table.csv", lambda place: None, ("storage of kind 'ftp'; expected",)),
 }
 
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_server import _own_working_folder, _s3_server, s3
+
+__all__ = ["_own_working_folder", "_s3_server", "s3"]
 
 DBP = Path(sys.executable).with_name("dbp")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from chaos import chaos
 from ray_session import local_ray
+from s3_server import _own_working_folder, _s3_server, s3
 
-__all__ = ["local_ray"]
+__all__ = ["_own_working_folder", "_s3_server", "chaos", "local_ray", "s3"]

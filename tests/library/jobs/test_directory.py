@@ -60,8 +60,10 @@ def test_files_in_the_way(tmp_path: Path) -> None:
         with pytest.raises(StorageError) as caught:
             JobDirectory.create(storage, "file")
         assert words in str(caught.value)
-    with pytest.raises(StorageError, match="s3:/b/runs: is a URI; expected a local folder"):
-        JobDirectory.create(Path("s3://b/runs"), "a")
+    with pytest.raises(
+        StorageError, match="ftp:/b/runs: storage of kind 'ftp'; expected a folder or a URI that starts with s3://"
+    ):
+        JobDirectory.create(Path("ftp://b/runs"), "a")
 
 
 @pytest.mark.parametrize("bad", ["", ".", "..", "../x", "/x", "a/b", "-x", ".x", "a b", "a\n", "a\0", "é", "x" * 101])
@@ -128,8 +130,8 @@ def test_checking_storage_leaves_nothing(tmp_path: Path) -> None:
     for storage in (tmp_path / "file", tmp_path / "file" / "runs"):
         with pytest.raises(StorageError, match=r"cannot take a job directory: a part of the path is a file"):
             check_storage(storage)
-    with pytest.raises(StorageError, match="is a URI"):
-        check_storage(Path("gs://bucket/runs"))
+    with pytest.raises(StorageError, match="expected a folder or a URI"):
+        check_storage(Path("ftp://bucket/runs"))
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     with pytest.raises(StorageError, match="cannot take a job directory: no such file or folder"):
         check_storage(tmp_path / "dangling")
@@ -198,7 +200,8 @@ def test_one_process_at_a_time_and_kill_9_frees_the_lock(tmp_path: Path) -> None
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     with directory.locked():
-        assert sorted(os.listdir(directory.path)) == [".lock", "job.yaml"]
+        leases = ["lease-00000001.json", "lease-00000002.json"]
+        assert sorted(os.listdir(directory.path)) == [".lock", "job.yaml", *leases]
 
 
 def test_a_lock_is_not_shared_within_a_process_and_survives_odd_contents(tmp_path: Path) -> None:

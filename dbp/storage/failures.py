@@ -1,0 +1,79 @@
+"""What went wrong at an object store, in plain words, and whether asking again can help.
+
+The libraries behind fsspec raise errors of their own. They are told apart by errno and by the names of their classes, so that none
+of these libraries is imported here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from dataclasses import dataclass
+
+_MOST_CHARACTERS = 200
+_HOPELESS = {
+    errno.ENOSPC: "the store is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EROFS: "the store is read-only",
+    errno.EPERM: "access denied",
+    errno.EACCES: "access denied",
+    errno.EINVAL: "the request was refused",
+    errno.ENOSYS: "the store does not know this operation",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EMSGSIZE: "the file is too large for the store",
+}
+_UNREACHABLE = ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "ClientConnectorError")
+_NO_CREDENTIALS = (
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "DefaultCredentialsError",
+    "CredentialRetrievalError",
+)
+_BAD_SETTINGS = ("ProfileNotFound", "ConfigParseError", "NoRegionError", "InvalidRegionError", "SSLError")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a request failed."""
+
+    reason: str
+    worth_trying_again: bool
+
+
+def understand(error: Exception) -> Failure:
+    """Return what an error of a store's library means."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    told = _first_line(error)
+    if names & set(_NO_CREDENTIALS):
+        return Failure(
+            "no credentials; expected them in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; "
+            "GOOGLE_APPLICATION_CREDENTIALS for gs://)",
+            False,
+        )
+    if names & set(_UNREACHABLE):
+        return Failure(f"the server does not answer{_where()}", True)
+    if names & set(_BAD_SETTINGS) or "ParamValidationError" in names:
+        return Failure(f"{told}; expected other settings in the environment", False)
+    if isinstance(error, PermissionError):
+        return Failure(f"access denied ({told or 'no reason given'})", False)
+    if isinstance(error, TimeoutError) or "FSTimeoutError" in names or "Timeout" in type(error).__name__:
+        return Failure(f"the server took too long{_where()}", True)
+    if isinstance(error, OSError) and error.errno in _HOPELESS:
+        return Failure(f"{_HOPELESS[error.errno]} ({told})", False)
+    if isinstance(error, OSError) and error.errno == errno.EBUSY:
+        return Failure(f"the server is busy ({told})", True)
+    return Failure(told or type(error).__name__, True)
+
+
+def _where() -> str:
+    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not server:
+        return ""
+    return f" (AWS_ENDPOINT_URL is {re.sub(r'//[^/@]*@', '//...@', server)[:_MOST_CHARACTERS]})"
+
+
+def _first_line(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    line = (text.splitlines() or [""])[0]
+    return "".join(character for character in line if character.isprintable())[:_MOST_CHARACTERS]
