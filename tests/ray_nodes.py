@@ -23,7 +23,7 @@ RAY = Path(sys.executable).with_name("ray")
 TUNED = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
+    "health_check_timeout_ms": 2000,
     "health_check_failure_threshold": 4,
 }
 
