@@ -52,7 +52,7 @@ def test_a_job_that_was_asked_to_stop_is_not_started_again() -> None:
         (
             "The actor died unexpectedly before finishing this task.\n\tclass_name: Coordinator\n"
             "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker "
-            "unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the process was killed "
+            "unexpectedly exits with a connection error code 2. End of file. Common causes include: (1) the process was killed "
             "by the OOM killer due to high memory usage, (2) ray stop --force is called, or (3) the worker crashed unexpectedly.",
             "its process died",
         ),
