@@ -83,11 +83,10 @@ class Coordinator:
             home = open_home(order.storage, order.job)
             with owned(home, TAKE_OVER_S):
                 return self._train(home, order)
-        except DbpError as error:
-            return Ended("FAILED", str(error), refused=isinstance(error, InputError))
         except Exception as error:
-            self._say(traceback.format_exc())
-            return Ended("FAILED", in_words(error))
+            if not isinstance(error, DbpError):
+                self._say(traceback.format_exc())
+            return ended_by(error)
 
     def _train(self, home: JobDirectory, order: Order) -> Ended:
         job, original = jobs_to_resume(home, order.overrides)
@@ -125,7 +124,7 @@ def _recorded(waiting: Waiting) -> Iterator[None]:
         yield
     except Exception as error:
         if not waiting.closed:
-            waiting.ended("FAILED", str(error) if isinstance(error, DbpError) else in_words(error))
+            waiting.ended("FAILED", ended_by(error).message)
         raise
 
 
@@ -143,6 +142,8 @@ class _Telling(ProgressLines):
             self._waiting.waits_for(text)
 
 
-def in_words(error: Exception) -> str:
-    """Return what to call an error that nobody meant to raise."""
-    return f"a bug in dbp: {type(error).__name__}: {error}"
+def ended_by(error: Exception) -> Ended:
+    """Return how a job ends by an error."""
+    if isinstance(error, DbpError):
+        return Ended("FAILED", str(error), refused=isinstance(error, InputError))
+    return Ended("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")
