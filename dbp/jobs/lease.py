@@ -25,9 +25,9 @@ from typing import Any
 from dbp.errors import JobDirectoryError, LeaseLostError, StorageError
 from dbp.jobs.clock import utc_now
 from dbp.jobs.processes import is_gone
+from dbp.jobs.status import HEARTBEAT_LOST_S
 from dbp.storage.remote import Folder, MissingFileError
 
-HEARTBEAT_LOST_S = 30
 _NAME = re.compile(r"lease-([0-9]{8})\.json")
 _MAX_BYTES = 100_000
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
