@@ -10,7 +10,8 @@ what to do *next*. The command line turns the classes into exit codes; a traceba
     │   ├── ModelFileError     a model file
     │   ├── CheckpointError    a checkpoint that is damaged, or of another job
     │   ├── JobDirectoryError  a job directory that exists, is missing, or is in use
-    │   └── StorageError       a folder that cannot be read or written
+    │   ├── StorageError       a folder that cannot be read or written
+    │   └── ServiceError       a service that does not answer, or not to us
     └── JobFailedError         exit code 1: the job ran and failed; its last good checkpoint is kept
         ├── NonFiniteLossError the loss became NaN or infinite
         └── WorkersLostError   workers died and could not be replaced
@@ -70,6 +71,10 @@ class JobDirectoryError(InputError):
 
 class StorageError(InputError):
     """A folder or file that cannot be read or written."""
+
+
+class ServiceError(InputError):
+    """A service that cannot be reached, does not let us in, or is none."""
 
 
 class JobFailedError(DbpError):
