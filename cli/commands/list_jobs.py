@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dbp.cli.jobs import describe
 from dbp.cli.options import DEFAULT_STORAGE, Json, Storage
 from dbp.cli.output import Mode, Output, talk
+from dbp.jobs.view import describe
 
 
 def list_jobs(storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dbp.cli.jobs import describe
 from dbp.cli.options import DEFAULT_STORAGE, JobName, Json, Storage
 from dbp.cli.output import Mode, Output
+from dbp.jobs.view import describe
 
 
 def status(job: JobName, storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:
