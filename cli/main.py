@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from dbp import __version__
-from dbp.cli.commands import checkpoints, evaluate, init, list_jobs, plot, predict, resume, run, status, validate
+from dbp.cli.commands import (
+    checkpoints,
+    down,
+    evaluate,
+    init,
+    list_jobs,
+    plot,
+    predict,
+    resume,
+    run,
+    status,
+    up,
+    validate,
+)
 from dbp.cli.errors import exit_codes
 from dbp.cli.output import prepare_streams
 
@@ -44,6 +57,8 @@ _register("init", init.init)
 _register("validate", validate.validate)
 _register("run", run.run)
 _register("resume", resume.resume)
+_register("up", up.up)
+_register("down", down.down)
 _register("list", list_jobs.list_jobs)
 _register("status", status.status)
 _register("checkpoints", checkpoints.checkpoints)

@@ -11,7 +11,7 @@ what to do *next*. The command line turns the classes into exit codes; a traceba
     │   ├── CheckpointError    a checkpoint that is damaged, or of another job
     │   ├── JobDirectoryError  a job directory that exists, is missing, or is in use
     │   ├── StorageError       a folder that cannot be read or written
-    │   └── ServiceError       a service that does not answer, or not to us
+    │   └── ServiceError       a service that is not there, does not let us in, or is described wrongly
     └── JobFailedError         exit code 1: the job ran and failed; its last good checkpoint is kept
         ├── NonFiniteLossError the loss became NaN or infinite
         └── WorkersLostError   workers died and could not be replaced
@@ -74,7 +74,7 @@ class StorageError(InputError):
 
 
 class ServiceError(InputError):
-    """A service that cannot be reached, does not let us in, or is none."""
+    """A service that cannot be reached or started, does not let us in, or is described wrongly (address, token, configuration)."""
 
 
 class JobFailedError(DbpError):
