@@ -75,6 +75,11 @@ checkpoint:
   every: 50                     # steps between two checkpoints
   keep: 3                       # how many are kept
 
+service:
+  restarts: 3                   # how often a coordinator that died on a cluster is replaced
+  memory_per_worker: null       # bytes to reserve for each worker; null: none
+  resources: {}                 # other resources of the cluster to reserve for each worker, such as {big: 1}
+
 storage: runs                   # the folder for job directories; a relative path starts where dbp is called
 
 sweep: null                     # values to try, such as {optimizer.learning_rate: [0.1, 0.5]}: the best model is kept; null: none

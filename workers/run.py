@@ -16,7 +16,7 @@ from dbp.errors import DbpError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.environment import collect_environment
 from dbp.jobs.job import Job
-from dbp.jobs.status import State, read_status
+from dbp.jobs.status import State, next_attempt, read_status
 from dbp.models.model import Model
 from dbp.storage.atomic_files import write_json, write_text
 from dbp.storage.checkpoints import Checkpoint, CheckpointStore
@@ -141,7 +141,7 @@ class Run:
         status = read_status(directory.status_file)
         environment = collect_environment(self.dataset.fingerprint(), kernel_fingerprint())
         write_json(directory.environment_file, environment)
-        recorder, history = Recorder(directory, 1 + (status.attempt if status else 0)), _History()
+        recorder, history = Recorder(directory, next_attempt(status)), _History()
         observer = Observers(recorder, history, self.observer)
         objective = self._objective(pool, prepared)
         try:

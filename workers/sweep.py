@@ -18,7 +18,7 @@ from pathlib import Path
 from dbp.errors import JobFailedError, JobFileError, NonFiniteLossError, Problem
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.job import Job
-from dbp.jobs.status import read_status
+from dbp.jobs.status import next_attempt, read_status
 from dbp.jobs.sweep import Changes, Member, members, point_problems
 from dbp.jobs.sweep_table import MemberResult, best_of, read_table, write_table
 from dbp.models.model import Model, load_model
@@ -72,7 +72,7 @@ class Sweep:
         status = read_status(home.status_file)
         order = self._in_order(todo)
         with self._ground(order[0]) as ground:
-            return self._train_all(home, ground, order, 1 + (status.attempt if status else 0))
+            return self._train_all(home, ground, order, next_attempt(status))
 
     def _train_all(self, home: JobDirectory, ground: _Ground, order: Sequence[Member], attempt: int) -> Trained:
         recorder = SweepRecorder(home, self._results(home), attempt, self.setting.workers)

@@ -111,7 +111,7 @@ def resume(
         if _fingerprints(job) != _fingerprints(original):
             raise JobDirectoryError(
                 f"{home.job_file}: {', '.join(overrides)} would change the result; a resumed job can change only "
-                "training.max_steps, stopping, workers and checkpoint. Start a new job with `dbp run` for anything else"
+                "training.max_steps, stopping, workers, checkpoint and service. Start a new job with `dbp run` for anything else"
             )
         setting = _setting(job, observer, workers, address, stop)
         if job.stopping.keeps_best and not original.stopping.keeps_best:

@@ -11,210 +11,24 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from dbp.errors import JobFileError, Problem
 from dbp.jobs.cross_checks import cross_problems, default_loss
 from dbp.jobs.job_file import apply_overrides, parse_values, read_text, resolve_input_paths
 from dbp.jobs.problems import problems_of
+from dbp.jobs.sections import CheckpointOptions, DataOptions, NetworkOptions, PathText, TrainingOptions
+from dbp.jobs.service_options import ServiceOptions
 from dbp.jobs.stopping_options import StoppingOptions
 from dbp.jobs.strict_yaml import YamlValue, to_yaml
-from dbp.jobs.sweep import (
-    LARGEST_SEED,
-    MOST_MEMBERS,
-    RESTARTS_MEANING,
-    SWEEP_MEANING,
-    Sweep,
-    member_values,
-    point_problems,
-    points,
-)
-from dbp.network.activations import ActivationName
-from dbp.network.initializers import Initializer, InitializerName
+from dbp.jobs.sweep import SWEEP_MEANING, Sweep, member_values, point_problems, points
 from dbp.network.losses import LossName
 from dbp.optimizers.registry import OptimizerOptions
 from dbp.section import Section
 
 Task: TypeAlias = Literal["classification", "regression"]
-Precision: TypeAlias = Literal["float32", "float64"]
-Reduction: TypeAlias = Literal["mean", "sum"]
-
-_MAX_UNITS = 1_000_000
-_MAX_LAYERS = 1_000
-
-
-def _kind(value: object) -> str | None:
-    """The tag of the alternative that a value is meant for, by its type alone: one message instead of one per alternative."""
-    if isinstance(value, str):
-        return "<text>"
-    if isinstance(value, list | tuple):
-        return "<list>"
-    if isinstance(value, Mapping):
-        return "<map>"
-    return "<number>" if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _no_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("holds a NUL character; expected a path")
-    return text
-
-
-_PathText = Annotated[str, Field(min_length=1, json_schema_extra={"expected": "a path"}), AfterValidator(_no_nul)]
-_Column = Annotated[str, Field(min_length=1, json_schema_extra={"expected": "the name of a column"})]
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", json_schema_extra={"expected": "64 digits of 0-9 and a-f"})]
-_Share = Annotated[float, Field(gt=0, lt=1)]
-_Units = Annotated[int, Field(ge=1, le=_MAX_UNITS)]
-_ByKind = Discriminator(_kind)
-_Validation = Annotated[Annotated[_Share, Tag("<number>")] | Annotated[_PathText, Tag("<text>")], _ByKind]
-_Columns = Annotated[list[_Column], Field(min_length=1)]
-_Target = Annotated[Annotated[_Column, Tag("<text>")] | Annotated[_Columns, Tag("<list>")], _ByKind]
-_Activation = Annotated[
-    Annotated[ActivationName, Tag("<text>")] | Annotated[list[ActivationName], Tag("<list>")], _ByKind
-]
-_WeightPerClass = Annotated[
-    dict[str, Annotated[float, Field(ge=0)]],
-    Field(min_length=1, json_schema_extra={"expected": "a section with a weight for each class"}),
-]
-_ClassWeights = Annotated[
-    Annotated[Literal["balanced"], Tag("<text>")] | Annotated[_WeightPerClass, Tag("<map>")], _ByKind
-]
-_Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-_Batch = Annotated[Annotated[Literal["full"], Tag("<text>")] | Annotated[int, Field(ge=1), Tag("<number>")], _ByKind]
-
-
-class DataOptions(Section):
-    """The tables, and which of their columns to learn from."""
-
-    train: _PathText = Field(
-        description="The table to learn from: a .parquet, .csv or .npz file (arrays x and y). A relative path starts at "
-        "the folder of the job file."
-    )
-    validation: _Validation | None = Field(
-        default=None,
-        description="The rows to measure the network on, which it never learns from: a share of the training table "
-        "(drawn by row, from the seed) or a table of its own. A relative path starts at the folder of the job file.",
-    )
-    target: _Target = Field(description="The column to predict, or a list of columns for several outputs (regression).")
-    features: _Columns | None = Field(
-        default=None,
-        description="The columns to predict from. By default every column that is neither target nor weight.",
-    )
-    standardize: bool = Field(
-        default=True,
-        description="Shift and scale each feature to mean 0 and variance 1 over the training rows; the model remembers how.",
-    )
-    standardize_target: bool | None = Field(
-        default=None,
-        description="Do the same with the targets of a regression (predictions come back in the original unit). "
-        "By default as `standardize`; never for classification.",
-    )
-    weight: _Column | None = Field(
-        default=None,
-        description="A column that says how much each row counts, 0 or more: it multiplies the row's error, and the mean is over "
-        "the sum of the weights. It is no feature, and predictions do not need it.",
-    )
-    class_weights: _ClassWeights | None = Field(
-        default=None,
-        description="How much a row of each class counts: `balanced` (rows / (classes * rows of the class), so that rare classes "
-        "count as much as frequent ones), or a section such as `{rare: 5, common: 1}` (1 for classes it does not name). "
-        "Multiplied with `weight`.",
-    )
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The target columns, as a tuple also when there is one."""
-        return (self.target,) if isinstance(self.target, str) else tuple(self.target)
-
-
-class NetworkOptions(Section):
-    """The network's layers after the input."""
-
-    hidden: Annotated[list[_Units], Field(max_length=_MAX_LAYERS)] = Field(
-        description="Units of each hidden layer, first to last. [] is a linear model."
-    )
-    activation: _Activation = Field(
-        default="tanh",
-        description="Activation of all hidden layers, or a list with one per hidden layer. `threshold` is known, but a job "
-        "that trains with it is refused: its derivative is zero.",
-    )
-    output_activation: ActivationName = Field(
-        default="identity",
-        description="Activation of the output layer. With cross_entropy it must be identity: the softmax (or the logistic "
-        "function, for one output) is part of the loss.",
-    )
-    outputs: _Units | None = Field(
-        default=None,
-        description="Units of the output layer. By default what the target needs: one per target column, or per class.",
-    )
-    initializer: InitializerName = Field(
-        default="glorot",
-        description="How start weights are drawn, uniformly in [-r, r]: `glorot` (r is the root of 6/(n_in+n_out), n_in and "
-        "n_out the layer's inputs and units; for tanh and sigmoid), `he` (6/n_in; for relu), `lecun` (3/n_in), or `uniform` "
-        "(r is initializer_range). Biases start at 0.",
-    )
-    initializer_range: float | None = Field(
-        default=None,
-        ge=1e-6,
-        le=1e6,
-        description="r of the initializer `uniform`, which needs it; null for the others.",
-    )
-    initializer_seed: _Seed | None = Field(
-        default=None,
-        description="The seed of the start weights alone. By default training.seed, which draws rows and batches too.",
-    )
-    start_from: _PathText | None = Field(
-        default=None,
-        description="A model file of dbp (`model.safetensors` of a job directory) to take the start parameters from, and how "
-        "columns are standardised and classes numbered; new rows are encoded as its rows were. Network, task, columns and "
-        "classes must be the model's. A relative path starts at the folder of the job file.",
-    )
-    start_sha256: _Sha256 | None = Field(
-        default=None,
-        description="The parameters SHA-256 of the model in `start_from`; another model is refused. `dbp run` fills it in, in "
-        "the job directory's job.yaml.",
-    )
-
-    @property
-    def activations(self) -> tuple[ActivationName, ...]:
-        """One activation per layer after the input, the output layer included."""
-        if isinstance(self.activation, list):
-            return (*self.activation, self.output_activation)
-        return (*[self.activation] * len(self.hidden), self.output_activation)
-
-    @property
-    def start_weights(self) -> Initializer:
-        """How to draw the start vector of a job that starts from no model."""
-        return Initializer(self.initializer, self.initializer_range)
-
-
-class TrainingOptions(Section):
-    """How long, how precisely and from which start to train."""
-
-    max_steps: int = Field(default=200, ge=1, le=1_000_000_000, description="Stop after this many steps.")
-    batch: _Batch = Field(
-        default="full", description="Rows per step: `full` for all of them, or a number drawn anew for each step."
-    )
-    reduction: Reduction = Field(
-        default="mean",
-        description="Whether the objective is the mean error per row, or the sum (the derivation's E).",
-    )
-    seed: _Seed = Field(default=0, description="The source of all randomness: start values, held-out rows, batches.")
-    restarts: int = Field(default=1, ge=1, le=MOST_MEMBERS, description=RESTARTS_MEANING)
-    precision: Precision = Field(default="float32", description="Floating-point numbers to compute with.")
-    validate_every: int = Field(default=10, ge=1, description="Measure on the validation rows every so many steps.")
-    l2_penalty: float = Field(
-        default=0.0, ge=0, description="lambda: lambda/2 times the sum of squared weights is added to the objective."
-    )
-
-
-class CheckpointOptions(Section):
-    """What to keep on disk, so that an interrupted job can go on."""
-
-    every: int = Field(default=50, ge=1, description="Write a checkpoint every so many steps (and at the end).")
-    keep: int = Field(default=3, ge=1, description="How many of the newest checkpoints to keep.")
 
 
 class Job(Section):
@@ -256,9 +70,13 @@ class Job(Section):
     checkpoint: CheckpointOptions = Field(
         default=CheckpointOptions(), description="What to keep on disk, so that an interrupted job can go on."
     )
-    storage: _PathText = Field(
+    storage: PathText = Field(
         default="runs",
         description="The folder below which the job directory is made. A relative path starts at the current folder.",
+    )
+    service: ServiceOptions = Field(
+        default=ServiceOptions(),
+        description="What a job needs on a cluster. Changes no bit; `dbp run` looks at none of it.",
     )
     sweep: Sweep | None = Field(default=None, description=SWEEP_MEANING)
 
@@ -324,13 +142,13 @@ class Job(Section):
     def fingerprint(self) -> str:
         """Return a SHA-256 (hex) of what determines the bits of the result, apart from the data itself.
 
-        Two jobs with one fingerprint train to the same bits on the same data. Left out are: name, workers, storage and
-        checkpoint, which change no bit; the paths of tables, since the data has a fingerprint of its own; and
+        Two jobs with one fingerprint train to the same bits on the same data. Left out are: name, workers, storage, checkpoint
+        and service, which change no bit; the paths of tables, since the data has a fingerprint of its own; and
         training.max_steps and stopping, which change no bit of a step, so that a finished run may be continued with more
         steps or other rules. Of a model to start from, what counts is network.start_sha256. Spelling does not count either: one
         activation for all layers equals a list that repeats it. Keys that came later count where they say something alone.
         """
-        values = self.model_dump(exclude={"name", "workers", "storage", "checkpoint", "stopping"})
+        values = self.model_dump(exclude={"name", "workers", "storage", "checkpoint", "service", "stopping"})
         del values["data"]["train"], values["training"]["max_steps"], values["network"]["output_activation"]
         del values["network"]["start_from"]
         if self.start_seed == self.training.seed:

@@ -8,7 +8,7 @@ import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -20,6 +20,9 @@ from dbp.storage.atomic_files import storage_error, write_json
 
 State: TypeAlias = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 _MAX_BYTES = 1_000_000
+HEARTBEAT_LOST_S = (
+    30.0  # a heart that beats every few seconds and has not for so long has stopped, or its host's clock is wrong
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Described:
-    """A status in words. `state` is the status's, or LOST when its process is gone."""
+    """A status in words. `state` is the status's, or LOST when its process is gone or its heart has stopped."""
 
     state: State | Literal["LOST"]
     message: str
@@ -103,12 +106,34 @@ def read_status(path: Path) -> Status | None:
 
 
 def describe_state(status: Status) -> Described:
-    """Return state and message; a job that says it runs, while its process on this host is gone, is LOST."""
-    if status.state in ("PENDING", "RUNNING") and status.host == socket.gethostname() and _is_gone(status):
-        where = f"step {status.step}" if status.runs is None else f"{status.runs.done} of {status.runs.count} runs"
-        message = f"stopped unexpectedly after {where}; continue with `dbp resume {status.job}`"
-        return Described("LOST", message)
-    return Described(status.state, status.message)
+    """Return state and message. A job under way is LOST when its process on this host is gone, or its heart on another stopped."""
+    if status.state not in ("PENDING", "RUNNING"):
+        return Described(status.state, status.message)
+    if status.host == socket.gethostname():
+        if not _is_gone(status):
+            return Described(status.state, status.message)
+        how = "stopped unexpectedly"
+    else:
+        silent = (datetime.now(UTC) - datetime.fromisoformat(status.heartbeat)).total_seconds()
+        if silent <= HEARTBEAT_LOST_S:
+            return Described(status.state, status.message)
+        how = f"nothing was heard of it for {_duration(silent)} (host {status.host}); it stopped"
+    where = f"step {status.step}" if status.runs is None else f"{status.runs.done} of {status.runs.count} runs"
+    return Described("LOST", f"{how} after {where}; continue with `dbp resume {status.job}`")
+
+
+def next_attempt(status: Status | None) -> int:
+    """Return the number of the attempt that begins now; one that waits already has its number."""
+    if status is None:
+        return 1
+    return status.attempt + (status.state != "PENDING")
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _is_gone(status: Status) -> bool:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from dataclasses import replace
 from pathlib import Path
 
 from dbp.jobs.clock import utc_now
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.metrics import MetricsWriter
-from dbp.jobs.status import State, Status, write_status
+from dbp.jobs.status import State, Status
 from dbp.storage.line_file import LineFile
 from dbp.training.observers import Observer, Plan, StepMetrics, Summary
-
-HEARTBEAT_S = 1.0
+from dbp.training.status_keeper import StatusKeeper
 
 
 class Recorder(Observer):
@@ -26,12 +24,12 @@ class Recorder(Observer):
         self._attempt = attempt
         self._metrics = MetricsWriter(directory.metrics_file)
         self._log = LineFile(directory.log_file)
-        self._last_beat = 0.0
+        self._keeper: StatusKeeper | None = None  # from the start of training on
 
     def started(self, plan: Plan) -> None:
         """See `Observer`."""
         now = utc_now()
-        self._status = Status(
+        status = Status(
             job=plan.job_id,
             state="RUNNING",
             step=plan.first_step - 1,
@@ -45,7 +43,7 @@ class Recorder(Observer):
             started=now,
             workers=plan.workers,
         )
-        self._write("RUNNING", "training")
+        self._keeper = StatusKeeper(self._directory.status_file, status)
         self._say(
             f"attempt {self._attempt}: {plan.rows} rows, {plan.features} features, {plan.parameters} parameters, "
             f"{plan.shards} shards, {plan.workers} workers, from step {plan.first_step} to {plan.max_steps}"
@@ -54,9 +52,8 @@ class Recorder(Observer):
     def step(self, metrics: StepMetrics) -> None:
         """See `Observer`."""
         self._metrics.write(metrics.to_json())
-        self._status = replace(self._status, step=metrics.step, loss=metrics.loss, workers=metrics.workers)
-        if time.monotonic() - self._last_beat > HEARTBEAT_S:
-            self._write("RUNNING", "training")
+        keeper = self._started()
+        keeper.note(replace(keeper.status, step=metrics.step, loss=metrics.loss, workers=metrics.workers))
 
     def checkpoint(self, step: int, path: Path) -> None:
         """See `Observer`."""
@@ -68,28 +65,30 @@ class Recorder(Observer):
 
     def finished(self, summary: Summary) -> None:
         """See `Observer`."""
-        self._status = replace(
-            self._status, step=summary.step, loss=summary.loss, rule=summary.rule, model_step=summary.model_step
-        )
-        self._write(summary.state, summary.reason)
+        keeper = self._started()
+        told = replace(keeper.status, state=summary.state, message=summary.reason, rule=summary.rule)
+        keeper.write(replace(told, step=summary.step, loss=summary.loss, model_step=summary.model_step))
         self._say(
             f"{summary.state}: {summary.reason}; parameters of step {summary.model_step}, SHA-256 {summary.parameters_sha256}"
         )
 
     def ended_badly(self, state: State, message: str) -> None:
         """Note that the run failed or was broken off."""
-        self._write(state, message)
+        keeper = self._started()
+        keeper.write(replace(keeper.status, state=state, message=message))
         self._say(f"{state}: {message}")
 
     def close(self) -> None:
         """Close the files."""
+        if self._keeper is not None:
+            self._keeper.close()
         self._metrics.close()
         self._log.close()
 
-    def _write(self, state: State, message: str) -> None:
-        self._last_beat = time.monotonic()
-        self._status = replace(self._status, state=state, message=message, heartbeat=utc_now())
-        write_status(self._directory.status_file, self._status)
+    def _started(self) -> StatusKeeper:
+        if self._keeper is None:
+            raise RuntimeError("training has not started")
+        return self._keeper
 
     def _say(self, text: str) -> None:
         self._log.append(f"{utc_now()} {text}".replace("\n", " | "))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from dbp.jobs.clock import utc_now
 from dbp.jobs.directory import JobDirectory
-from dbp.jobs.status import Runs, State, Status, write_status
+from dbp.jobs.status import Runs, State, Status
 from dbp.jobs.sweep_table import MemberResult, best_of, write_table
 from dbp.storage.line_file import LineFile
 from dbp.training.observers import Observer, Plan, RunOf, StepMetrics, Summary
-from dbp.training.recorder import HEARTBEAT_S
+from dbp.training.status_keeper import StatusKeeper
 
 
 class SweepRecorder(Observer):
@@ -24,9 +23,8 @@ class SweepRecorder(Observer):
         self._directory = directory
         self._results = {result.number: result for result in results}
         self._log = LineFile(directory.log_file)
-        self._last_beat = 0.0
         now = utc_now()
-        self._status = Status(
+        status = Status(
             job=directory.id,
             state="RUNNING",
             step=0,
@@ -41,7 +39,7 @@ class SweepRecorder(Observer):
             workers=workers,
         )
         write_table(directory.table_file, self.results)
-        self._write("RUNNING", "starting")
+        self._keeper = StatusKeeper(directory.status_file, replace(status, runs=self._runs()))
         self._say(f"attempt {attempt}: {len(results)} runs, {sum(result.done for result in results)} of them done")
 
     @property
@@ -54,16 +52,14 @@ class SweepRecorder(Observer):
         if plan.run is None:
             raise ValueError("a plan of one of several runs says which one it is")
         self._put(replace(self._results[plan.run.number], state="RUNNING"))
-        self._status = replace(self._status, step=plan.first_step - 1, max_steps=plan.max_steps, loss=None)
-        self._status = replace(self._status, workers=plan.workers)
-        self._write("RUNNING", run_in_words(plan.run))
+        status = replace(self._keeper.status, step=plan.first_step - 1, max_steps=plan.max_steps, loss=None)
+        self._write(replace(status, workers=plan.workers, message=run_in_words(plan.run)))
         self._say(f"{run_in_words(plan.run)}: from step {plan.first_step} to {plan.max_steps}")
 
     def step(self, metrics: StepMetrics) -> None:
         """See `Observer`."""
-        self._status = replace(self._status, step=metrics.step, loss=metrics.loss, workers=metrics.workers)
-        if time.monotonic() - self._last_beat > HEARTBEAT_S:
-            self._write("RUNNING", self._status.message)
+        status = self._keeper.status
+        self._keeper.note(replace(status, step=metrics.step, loss=metrics.loss, workers=metrics.workers))
 
     def warning(self, text: str) -> None:
         """See `Observer`."""
@@ -72,15 +68,13 @@ class SweepRecorder(Observer):
     def member_finished(self, result: MemberResult) -> None:
         """See `Observer`."""
         self._put(result)
-        self._write("RUNNING", self._status.message)
+        self._write(self._keeper.status)
         self._say(f"run {result.number}: {result.state}: {result.message}")
 
     def finished(self, summary: Summary) -> None:
         """See `Observer`."""
-        self._status = replace(
-            self._status, step=summary.step, loss=summary.loss, rule=summary.rule, model_step=summary.model_step
-        )
-        self._write(summary.state, summary.reason)
+        status = replace(self._keeper.status, state=summary.state, message=summary.reason, rule=summary.rule)
+        self._write(replace(status, step=summary.step, loss=summary.loss, model_step=summary.model_step))
         self._say(f"{summary.state}: {summary.reason}; SHA-256 {summary.parameters_sha256}")
 
     def ended_badly(self, state: State, message: str) -> None:
@@ -88,24 +82,25 @@ class SweepRecorder(Observer):
         for result in self.results:
             if result.state == "RUNNING":
                 self._put(replace(result, state="STOPPED", message=message))
-        self._write(state, message)
+        self._write(replace(self._keeper.status, state=state, message=message))
         self._say(f"{state}: {message}")
 
     def close(self) -> None:
         """Close the files."""
+        self._keeper.close()
         self._log.close()
 
     def _put(self, result: MemberResult) -> None:
         self._results[result.number] = result
         write_table(self._directory.table_file, self.results)
 
-    def _write(self, state: State, message: str) -> None:
-        self._last_beat = time.monotonic()
+    def _write(self, status: Status) -> None:
+        self._keeper.write(replace(status, runs=self._runs()))
+
+    def _runs(self) -> Runs:
         best = best_of(self.results)
         done = sum(result.done for result in self.results)
-        runs = Runs(done, len(self._results), None if best is None else best.number)
-        self._status = replace(self._status, state=state, message=message, heartbeat=utc_now(), runs=runs)
-        write_status(self._directory.status_file, self._status)
+        return Runs(done, len(self._results), None if best is None else best.number)
 
     def _say(self, text: str) -> None:
         self._log.append(f"{utc_now()} {text}".replace("\n", " | "))

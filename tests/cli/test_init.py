@@ -54,7 +54,7 @@ def test_every_key_has_a_comment(dbp: Dbp, tmp_path: Path) -> None:
     dbp("init")
     lines = [line for line in (tmp_path / "job.yaml").read_text().splitlines() if line and not line.startswith("#")]
     bare = [line.split(":")[0].strip() for line in lines if "#" not in line]
-    assert bare == ["data", "network", "optimizer", "training", "stopping", "checkpoint"]
+    assert bare == ["data", "network", "optimizer", "training", "stopping", "checkpoint", "service"]
 
 
 def test_init_never_overwrites(dbp: Dbp, tmp_path: Path) -> None:

@@ -175,6 +175,12 @@ ONE_MISTAKE: list[tuple[str, Any, str]] = [
     "backpropagation has nothing to go back through; it can be used forward only"),
     ("network.output_activation", "threshold", 'network.output_activation: "threshold" cannot be trained: its derivative is zero'),
     ("storage", "", 'storage: "" is not allowed; expected a path'),
+    ("service.restarts", -1, "service.restarts: -1 is not allowed; expected a whole number from 0 to 1,000"),
+    ("service.memory_per_worker", 0.5, "service.memory_per_worker: 0.5 is not a whole number of at least 1, or null"),
+    ("service.resources", {"CPU": 2.0}, "service.resources: CPU: each worker has one CPU; expected other resources"),
+    ("service.resources", {"memory": 1.0}, "service.resources: memory: has a key of its own; expected service.memory_per_worker"),
+    ("service.resources", {"big": 1.5}, "service.resources: 1.5 of big: more than 1 is counted whole; expected 1 or 2"),
+    ("service.resources", {"big": 0.0}, "service.resources.big: 0.0 is not allowed; expected a number greater than 0"),
 ]
 # fmt: on
 
@@ -204,7 +210,7 @@ def test_all_problems_are_told_at_once() -> None:
         '  training.batch: 0 is not allowed; expected "full", or a whole number of at least 1',
         "  extra: unknown key; expected one of: name, data, task, network, loss, huber_delta, optimizer, training, stopping, "
         "workers, "
-        "checkpoint, storage, sweep",
+        "checkpoint, storage, service, sweep",
         "  network.activation: 3 activations for 2 hidden layers; expected one per hidden layer, or one name for all",
         '  network.activation[1]: "threshold" cannot be trained: its derivative is zero, so backpropagation has nothing to go '
         "back through; it can be used forward only; for a step that can be trained take sigmoid",
@@ -390,6 +396,7 @@ def test_a_job_written_out_is_the_same_job(values: dict[str, Any]) -> None:
 SAME = ["name=other", "workers=7", "storage=x", "checkpoint.every=1", "checkpoint.keep=9", "data.train=z.csv"]
 SAME += ["stopping.patience=3", "stopping.keep=best", "stopping.max_seconds=1", "stopping.loss_change=0.1"]
 SAME += [
+    "service={restarts: 9, memory_per_worker: 1000, resources: {big: 2}}",
     "training.max_steps=9",
     "optimizer.nesterov=false",
     "optimizer.schedule={name: constant}",

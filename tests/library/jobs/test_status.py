@@ -8,13 +8,14 @@ import re
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from dbp.errors import JobDirectoryError, StorageError
 from dbp.jobs.clock import utc_now
-from dbp.jobs.status import Status, describe_state, read_status, write_status
+from dbp.jobs.status import HEARTBEAT_LOST_S, Status, describe_state, next_attempt, read_status, write_status
 
 
 def status(**changes: object) -> Status:
@@ -86,7 +87,32 @@ def test_a_running_job_whose_process_is_gone_is_lost() -> None:
     assert lost.state == "LOST"
     assert lost.message == "stopped unexpectedly after step 7; continue with `dbp resume digits-1`"
     assert describe_state(dataclasses.replace(running, state="PENDING")).state == "LOST"
-    assert describe_state(dataclasses.replace(running, host="elsewhere")).state == "RUNNING"
+    assert describe_state(dataclasses.replace(running, host="elsewhere")).state == "RUNNING"  # its heart still beats
     assert describe_state(dataclasses.replace(running, state="FAILED", message="why")).message == "why"
     assert describe_state(status(pid=0, state="PENDING")).state == "PENDING"
     assert describe_state(status(pid=10**30)).state == "LOST"
+
+
+def test_a_job_elsewhere_whose_heart_stopped_is_lost() -> None:
+    """Nobody can look at another host's processes: what counts is when it was last heard of."""
+
+    def silent_for(seconds: float, **changes: object) -> Status:
+        then = (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return status(host="elsewhere", heartbeat=then, **changes)
+
+    for state in ("PENDING", "RUNNING"):
+        assert describe_state(silent_for(HEARTBEAT_LOST_S - 10, state=state)).state == state
+        lost = describe_state(silent_for(HEARTBEAT_LOST_S + 2, state=state))
+        assert lost.state == "LOST"
+        assert "(host elsewhere); it stopped after step 7; continue with `dbp resume digits-1`" in lost.message
+    assert "for 3 hours " in describe_state(silent_for(3 * 3600)).message
+    assert describe_state(silent_for(10**6, state="STOPPED")).state == "STOPPED"
+    assert describe_state(silent_for(-100)).state == "RUNNING"  # its clock is ahead of ours
+
+
+def test_each_run_of_a_job_is_an_attempt() -> None:
+    """Also one that waited first: its number was given out when it began to wait."""
+    assert next_attempt(None) == 1
+    assert next_attempt(status(state="FAILED", attempt=2)) == 3
+    assert next_attempt(status(state="RUNNING", attempt=2)) == 3  # it was killed
+    assert next_attempt(status(state="PENDING", attempt=2)) == 2

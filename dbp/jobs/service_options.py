@@ -1,0 +1,56 @@
+"""The `service` section of a job file: what a submitted job asks of its cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from dbp.section import Section
+
+_ELSEWHERE = {
+    "CPU": "each worker has one CPU; expected other resources (`workers` says how many workers)",
+    "memory": "has a key of its own; expected service.memory_per_worker",
+    "object_store_memory": "cannot be reserved; expected other resources",
+}
+
+
+def _usable(resources: dict[str, float]) -> dict[str, float]:
+    for name, amount in resources.items():
+        if name in _ELSEWHERE:
+            raise ValueError(f"{name}: {_ELSEWHERE[name]}")
+        if amount > 1 and amount != int(amount):
+            raise ValueError(
+                f"{amount} of {name}: more than 1 is counted whole; expected {int(amount)} or {int(amount) + 1}"
+            )
+    return resources
+
+
+_Name = Annotated[str, Field(min_length=1)]
+_Resources = Annotated[
+    dict[_Name, Annotated[float, Field(gt=0, le=1e6)]],
+    Field(json_schema_extra={"expected": "a section with an amount for each resource"}),
+    AfterValidator(_usable),
+]
+
+
+class ServiceOptions(Section):
+    """What a job needs on a cluster. Changes no bit; `dbp run` looks at none of it."""
+
+    restarts: int = Field(
+        default=3,
+        ge=0,
+        le=1000,
+        description="How often a coordinator that died (its process killed, its node lost) is replaced by a new one, which goes on "
+        "from the newest checkpoint. A run that fails by itself is not tried again.",
+    )
+    memory_per_worker: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bytes of memory to reserve for each worker on its node. null: none is reserved.",
+    )
+    resources: _Resources = Field(
+        default={},
+        description="Other resources of the cluster to reserve for each worker, by their names in Ray, such as `{big: 1}` for "
+        "nodes started with it. Each worker has one CPU in any case.",
+    )
