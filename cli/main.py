@@ -23,7 +23,7 @@ from dbp.cli.commands import (
     validate,
 )
 from dbp.cli.errors import exit_codes
-from dbp.cli.output import prepare_streams
+from dbp.cli.output import prepare_streams, talk_warnings
 
 app = typer.Typer(
     name="dbp",
@@ -70,4 +70,5 @@ _register("plot", plot.plot)
 def main() -> None:
     """Run the command line; ends with SystemExit."""
     prepare_streams()
+    talk_warnings()
     app()

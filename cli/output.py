@@ -15,10 +15,12 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from dbp.errors import StorageError
 
@@ -54,6 +56,19 @@ def talk(text: str = "") -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write("\n".join(clean(line) for line in text.split("\n")) + "\n")
         sys.stderr.flush()
+
+
+def talk_warnings() -> None:
+    """Let dbp's own warnings be told as any other advice, without the line of code that Python adds."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category.__module__.startswith("dbp."):
+            talk(f"warning: {message}")
+        else:
+            usual(message, category, *where, **more)
+
+    warnings.showwarning = show
 
 
 class QuietStream(io.TextIOBase):

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +60,7 @@ class Stopped:
 
     service: LocalService | None  # None: nothing was recorded
     was_up: bool
-    saved: tuple[RayJob, ...] = ()  # jobs that ended in time, with a checkpoint
+    ended: tuple[RayJob, ...] = ()  # jobs that ended when asked to
     cut: tuple[RayJob, ...] = ()  # jobs that did not
 
 
@@ -81,18 +81,18 @@ def start(cpus: int | None, storage: str, tell: Tell) -> Started:
         return Started(_start(cpus, storage, tell), new=True)
 
 
-def stop(tell: Tell) -> Stopped:
-    """Stop the service of this machine and all that belongs to it; running jobs get time to write a checkpoint."""
+def stop(tell: Tell, patience: float = CHECKPOINT_PATIENCE) -> Stopped:
+    """Stop the service of this machine and all that belongs to it; running jobs get `patience` seconds to write a checkpoint."""
     with _alone():
         service = recorded_service()
         if service is None:
             return Stopped(None, was_up=False)
-        was_up = service.runs()
-        saved, cut = _stop_jobs(service, tell) if was_up and service.address else ((), ())
+        was_up = bool(service.address) and service.runs()
+        ended, cut = _stop_jobs(service, patience, tell) if was_up else ((), ())
         if was_up:
             tell("stops Ray")
         _clear(service, tell)
-        return Stopped(service, was_up, saved, cut)
+        return Stopped(service, was_up, ended, cut)
 
 
 def _start(cpus: int | None, storage: str, tell: Tell) -> LocalService:
@@ -198,27 +198,27 @@ def _last_line(log: Path) -> str:
     return next(reversed(errors or spoken), "")
 
 
-def _stop_jobs(service: LocalService, tell: Tell) -> tuple[tuple[RayJob, ...], tuple[RayJob, ...]]:
+def _stop_jobs(service: LocalService, patience: float, tell: Tell) -> tuple[tuple[RayJob, ...], tuple[RayJob, ...]]:
     """Ask the running jobs to end; return those that did in time, and those that did not."""
-    token = read_token(service.token_file)
+    try:
+        token = read_token(service.token_file)
+    except ServiceError as error:
+        tell(f"cannot ask running jobs to end first: {error}")
+        return (), ()
     running = [job for job in jobs_of(service.address, token) or () if not job.ended]
     if not running:
         return (), ()
     names = ", ".join(job.job for job in running)
-    tell(f"asks running jobs to write a checkpoint and end (at most {CHECKPOINT_PATIENCE:.0f} s): {names}")
+    tell(f"asks running jobs to write a checkpoint and end (at most {patience:.0f} s): {names}")
     for job in running:
         stop_job(service.address, token, job.submission_id)
-    until = time.monotonic() + CHECKPOINT_PATIENCE
-    ended = _ended_of(running, service, token)
-    while len(ended) < len(running) and time.monotonic() < until:
+    until = time.monotonic() + patience
+    while True:
+        now = {job.submission_id: job for job in jobs_of(service.address, token) or ()}
+        seen = [now.get(job.submission_id, job) for job in running]
+        if all(job.ended for job in seen) or time.monotonic() > until:
+            return tuple(job for job in seen if job.ended), tuple(job for job in seen if not job.ended)
         time.sleep(_PAUSE)
-        ended = _ended_of(running, service, token)
-    return tuple(ended), tuple(job for job in running if job not in ended)
-
-
-def _ended_of(running: Sequence[RayJob], service: LocalService, token: str) -> list[RayJob]:
-    ended = {job.submission_id for job in jobs_of(service.address, token) or () if job.ended}
-    return [job for job in running if job.submission_id in ended]
 
 
 def _clear(service: LocalService, tell: Tell) -> None:

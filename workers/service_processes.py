@@ -1,8 +1,8 @@
 """Which processes belong to the local service, and how they end: by facts about each process, never by name.
 
 A process belongs when it is the keeper, or has the service's mark in its environment (all that the keeper starts inherit it,
-also drivers of jobs), or is in the keeper's session with the service's temporary folder in its arguments or among its open files (Ray
-renames some of its processes, which overwrites their environment), or is a descendant of one that belongs.
+also drivers of jobs), or is in the keeper's session with the service's temporary folder in its arguments or among its open files
+(Ray renames some of its processes, which overwrites their environment), or is a descendant of one that belongs.
 """
 
 from __future__ import annotations
