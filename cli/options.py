@@ -33,6 +33,22 @@ Address = Annotated[
         "--address", metavar="ADDRESS", help="A running Ray cluster. Default: a Ray of our own.", show_default=False
     ),
 ]
+ServiceAddress = Annotated[
+    str | None,
+    Option(
+        "--address",
+        metavar="ADDRESS",
+        help="The service: http://host:8265. Default: DBP_ADDRESS, the configuration file, or the service of `dbp up`.",
+        show_default=False,
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    Option("--token-file", metavar="FILE", help="The file with the service's token.", show_default=False),
+]
+Insecure = Annotated[bool, Option("--insecure", help="Accept a service that asks for no token.")]
+Follow = Annotated[bool, Option("--follow", help="Watch the job until it ends; Ctrl-C leaves it running.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
 Storage = Annotated[str, Option("--storage", metavar="FOLDER", help="The folder that holds the job directories.")]
 Json = Annotated[bool, Option("--json", help="Write JSON to standard output.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress; warnings and errors only.")]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -198,7 +198,7 @@ class Client:
         for attempt in job.attempts:
             self._jobs.delete(attempt.id)
 
-    def glimpses(self, job_id: str) -> Iterator[tuple[JobView, Glimpse | None]]:
+    def glimpses(self, job_id: str) -> Generator[tuple[JobView, Glimpse | None], None, None]:
         """Yield how a job is and its new metrics, again and again, until it has ended. The caller waits between two of them."""
         job = self._find(job_id)
         seen: Iterator[Glimpse] | None = None

@@ -1,7 +1,7 @@
 """What travels with a job: small files do, in a zip that becomes the driver's working folder; large ones and URIs stay.
 
-Files are taken smallest first, as long as all of them together have at most `MOST_BYTES`. What stays must be visible on every node of
-the service, at the same path; its driver looks before anything is started.
+Files are taken smallest first, as long as all of them together have at most `MOST_BYTES`. What stays must be visible on every
+node of the service, at the same path; its driver looks before anything is started.
 """
 
 from __future__ import annotations
