@@ -56,7 +56,9 @@ class Watched:
             self._see_step(metrics)
         if glimpse is not None and glimpse["workers"] is not None:
             self.wanted = glimpse["workers"]
-        if view.step is not None:
+        if view.state != "RUNNING":
+            self._points.clear()
+        elif view.step is not None:
             now = time.monotonic()
             self._points.append((now, view.step))
             while len(self._points) > 2 and now - self._points[0][0] > _RATE_SECONDS:
@@ -204,7 +206,11 @@ def _lines(say: Say) -> Iterator[Callable[[Watched], None]]:
             say(f"{view.job}: {view.state}" + (f": {state[1]}" if state[1] else ""))
         moved = watched.share - cast(float, printed["share"])
         waited = now - cast(float, printed["time"])
-        if view.step and (moved >= LINE_EVERY_SHARE or (moved > 0 and waited >= LINE_EVERY_SECONDS)):
+        if (
+            view.state == "RUNNING"
+            and view.step
+            and (moved >= LINE_EVERY_SHARE or (moved > 0 and waited >= LINE_EVERY_SECONDS))
+        ):
             printed["share"], printed["time"] = watched.share, now
             say("  ".join([watched.progress(), *watched.numbers()]))
 

@@ -23,7 +23,7 @@ from dbp.jobs.service_config import find_service
 from dbp.jobs.view import JobView
 from dbp.jobs.wording import show
 from dbp.workers.authentication import find_token
-from dbp.workers.cluster_reading import ClusterReading
+from dbp.workers.cluster_reading import FORGET_SECONDS, ClusterReading
 from dbp.workers.collecting import Collector, Wanted
 from dbp.workers.handover import Handover
 from dbp.workers.ray_jobs import RayJob, RayJobs
@@ -182,8 +182,10 @@ class Client:
         of what is kept (which may be the model). CheckpointError names the steps that are there.
         """
         job = self._find(job_id)
-        view = combine(job, self._facts([job]).get(job.id), self.address)
-        return Collector(view, self._reading_of(job), Path(directory)).fetch(step, force)
+        reading = self._reading_of(job)
+        survey = reading.survey(job.id, checked=step in ("best", "last"))
+        view = combine(job, survey["view"], self.address)
+        return Collector(view, reading, survey, Path(directory)).fetch(step, force)
 
     def delete(self, job_id: str) -> None:
         """Remove a job that does not run: its directory, and what Ray remembers of it. It cannot be undone."""
@@ -196,6 +198,9 @@ class Client:
         if job.storage is not None:
             self._reading_of(job).remove(job.id)
         for attempt in job.attempts:
+            # A job that is deleted while Ray still sees its process end comes back as a failed one.
+            if attempt.ended is not None:
+                time.sleep(min(max(0.0, attempt.ended + FORGET_SECONDS - time.time()), FORGET_SECONDS))
             self._jobs.delete(attempt.id)
 
     def glimpses(self, job_id: str) -> Generator[tuple[JobView, Glimpse | None], None, None]:
@@ -210,11 +215,9 @@ class Client:
             if seen is None:
                 seen = self._reading_of(job).glimpses(job.id)
             glimpse = next(seen)
-            job = self._refreshed(job)  # after the glimpse: a job that ended in between is no lost one
-            view = combine(job, glimpse["view"], self.address)
-            if view.state == "LOST" and glimpse["view"] is not None:
-                glimpse = next(seen)
-                view = combine(job, glimpse["view"], self.address)
+            view = combine(self._refreshed(job), glimpse["view"], self.address)
+            if not view.is_alive:  # the glimpse may be older than the end: the last word is asked for once more
+                view = self.status(job_id)
             yield view, glimpse
             if not view.is_alive:
                 return

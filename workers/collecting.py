@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -16,7 +17,7 @@ from dbp.jobs.status import read_status
 from dbp.jobs.view import JobView
 from dbp.storage.array_file import ArrayFileError, read_arrays
 from dbp.storage.atomic_files import atomic_path, storage_error
-from dbp.workers.reading import CheckpointFacts, FileFacts, check_name
+from dbp.workers.reading import CheckpointFacts, FileFacts, Survey, check_name
 from dbp.workers.storages import Reading
 
 Wanted: TypeAlias = int | Literal["best", "last"] | None
@@ -25,32 +26,31 @@ _MODEL = "model.safetensors"
 
 @dataclass(frozen=True)
 class Collector:
-    """Fetches files of one job into a folder of this machine."""
+    """Fetches files of one job into a folder of this machine. `survey` is what the job has, its checkpoints checked."""
 
     view: JobView
     reading: Reading
+    survey: Survey
     target: Path
 
     def fetch(self, wanted: Wanted, force: bool) -> list[Path]:
         """Write the job's records and what is `wanted`; return the paths written. None: the model, and those of a sweep's runs."""
         self._check_target(force)
-        files = {check_name(file["name"]): file for file in self.reading.files(self.view.job)}
-        records = [name for name in files if "/" not in name and name != _MODEL]
+        files = {check_name(file["name"]): file for file in self.survey["files"]}
         if wanted is None:
             if _MODEL not in files:
                 raise self._no_model(files)
-            names = [name for name in files if "checkpoints/" not in name]
-            return [self._copy(files[name]) for name in names]
+            return self._copy([files[name] for name in files if "checkpoints/" not in name])
         if any(name.startswith("members/") for name in files):
             raise CheckpointError(
                 f"{self.view.job}: stands for several runs, and each has checkpoints of its own; leave --step out: the model is "
                 "the best run's, and those of the others come along"
             )
-        name = self._name_of_step(wanted, files) if wanted != "best" else None
-        written = [self._copy(files[record]) for record in records]
-        if name is None:
-            name = self._best(files)
-        return [*written, self._copy(files[name])]
+        records = [files[name] for name in files if "/" not in name and name != _MODEL]
+        if wanted != "best":
+            return self._copy([*records, files[self._name_of_step(wanted, files)]])
+        written = self._copy(records)
+        return [*written, *self._copy([files[self._best(files)]])]
 
     def _check_target(self, force: bool) -> None:
         directory = JobDirectory(self.target)
@@ -77,9 +77,9 @@ class Collector:
         there = f"; there are checkpoints of step {', '.join(steps)}: --step last fetches the newest" if steps else ""
         return JobDirectoryError(f"{self.view.job}: has no model: it is {self.view.state} ({self.view.message}){there}")
 
-    def _name_of_step(self, wanted: int | Literal["best", "last"], files: dict[str, FileFacts]) -> str:
+    def _name_of_step(self, wanted: int | Literal["last"], files: dict[str, FileFacts]) -> str:
         if wanted == "last":
-            good = [entry for entry in self.reading.checkpoints(self.view.job) if entry["valid"]]
+            good = self._good_checkpoints()
             if not good:
                 raise CheckpointError(
                     f"{self.view.job}: has no good checkpoint; it is {self.view.state}: {self.view.message}"
@@ -98,8 +98,7 @@ class Collector:
 
     def _best(self, files: dict[str, FileFacts]) -> str:
         """Return the file, of those that are kept, with the lowest validation loss (the training loss, without one)."""
-        good: list[CheckpointFacts] = [entry for entry in self.reading.checkpoints(self.view.job) if entry["valid"]]
-        candidates = [(entry["step"], _name(entry["step"])) for entry in good]
+        candidates = [(entry["step"], _name(entry["step"])) for entry in self._good_checkpoints()]
         status = read_status(self.target / "status.json")
         if _MODEL in files and status is not None:
             kept = status.step if status.model_step is None else status.model_step
@@ -114,32 +113,43 @@ class Collector:
                 return min(scored)[2]
         return candidates[0][1] if candidates[0][1] == _MODEL else candidates[-1][1]
 
-    def _copy(self, file: FileFacts) -> Path:
-        path = self.target / file["name"]
+    def _good_checkpoints(self) -> list[CheckpointFacts]:
+        return [entry for entry in self.survey["checkpoints"] or () if entry["valid"]]
+
+    def _copy(self, files: Sequence[FileFacts]) -> list[Path]:
+        parts = self.reading.contents(self.view.job, files)
+        return [
+            self._write(name, (data for _, data in group))
+            for name, group in groupby(parts, key=lambda part: part[0]["name"])
+        ]
+
+    def _write(self, name: str, parts: Iterable[bytes]) -> Path:
+        path = self.target / check_name(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error("be made", path.parent, error) from error
         with atomic_path(path) as temporary:
             with open(temporary, "wb") as target:
-                for part in self._parts(file):
-                    target.write(part)
+                target.writelines(_whole_lines(parts) if path.suffix in (".jsonl", ".txt") else parts)
             if path.suffix == ".safetensors":
                 try:
                     read_arrays(temporary)
                 except ArrayFileError as error:
                     raise CheckpointError(
-                        f"{file['name']} of {self.view.job}: {error.reason}; it was not written here"
+                        f"{name} of {self.view.job}: {error.reason}; it was not written here"
                     ) from error
         return path
 
-    def _parts(self, file: FileFacts) -> Iterator[bytes]:
-        parts = self.reading.content(self.view.job, file)
-        if not file["name"].endswith((".jsonl", ".txt")):
-            yield from parts
-            return
-        data = b"".join(parts)  # files of lines, which may be growing: whole lines only
-        yield data[: data.rfind(b"\n") + 1]
+
+def _whole_lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what ends with its line: the file may be growing."""
+    rest = b""
+    for part in parts:
+        data = rest + part
+        end = data.rfind(b"\n") + 1
+        yield data[:end]
+        rest = data[end:]
 
 
 def _name(step: int) -> str:

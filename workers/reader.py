@@ -36,9 +36,8 @@ def _json(ask: Callable[..., object]) -> Callable[..., bytes]:
 _QUESTIONS: Mapping[str, Callable[..., bytes]] = {
     "describe_jobs": _json(reading.describe_jobs),
     "checkpoints": _json(reading.checkpoints),
-    "files": _json(reading.files),
+    "survey": _json(reading.survey),
     "remove": _json(reading.remove),
-    "part": reading.part,
 }
 
 
@@ -49,6 +48,10 @@ def main() -> None:
     name, arguments = question["ask"], question["arguments"]
     if name == "watch":
         _watch(arguments)
+    elif name == "parts":
+        for number, (file, offset, length) in enumerate(arguments["parts"]):
+            place = (arguments["storage"], arguments["job"], file, offset, length)
+            _print(number, lambda place=place: reading.part(*place))  # type: ignore[misc]
     else:
         _print(0, lambda: _QUESTIONS[name](**arguments))
     time.sleep(PATIENCE_SECONDS)

@@ -48,6 +48,14 @@ class CheckpointFacts(TypedDict):
     problem: str | None
 
 
+class Survey(TypedDict):
+    """All that one must know to fetch from a job."""
+
+    view: dict[str, object] | None  # None where there is no directory
+    files: list[FileFacts]
+    checkpoints: list[CheckpointFacts] | None  # None when not asked for
+
+
 class Glimpse(TypedDict):
     """A job as it is now, and its metrics since the last glimpse."""
 
@@ -94,6 +102,18 @@ def checkpoints(storage: str, job: str) -> list[CheckpointFacts]:
         }
         for entry in CheckpointStore(_existing(storage, job).checkpoints).listing()
     ]
+
+
+def survey(storage: str, job: str, checked: bool = False) -> Survey:
+    """Return a job, its files, and its checkpoints if they are to be `checked`."""
+    described = describe_jobs(storage, [job])
+    if not described:
+        return {"view": None, "files": [], "checkpoints": None}
+    return {
+        "view": described[0],
+        "files": files(storage, job),
+        "checkpoints": checkpoints(storage, job) if checked else None,
+    }
 
 
 def files(storage: str, job: str) -> list[FileFacts]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from dbp.errors import ServiceError
 from dbp.workers.ray_jobs import RayJob, RayJobs
-from dbp.workers.reading import FileFacts
 from dbp.workers.service_view import ServiceJob, attempt_of
 from dbp.workers.storages import Reading
 
@@ -22,8 +21,9 @@ _BYTES_PER_SECOND = 4 << 20  # a log is read from its start each time: the longe
 def read_log(jobs: RayJobs, job: ServiceJob, reading: Reading, follow: bool) -> Iterator[str]:
     """Yield the lines of all attempts that Ray remembers; where it remembers none, those of the job directory's log."""
     if not job.attempts:
-        facts = [file for file in reading.files(job.id) if file["name"] == "log.txt"]
-        yield from _of_directory(reading, job.id, facts)
+        logs = [file for file in reading.survey(job.id)["files"] if file["name"] == "log.txt"]
+        data = b"".join(part for _, part in reading.contents(job.id, logs))
+        yield from data.decode(errors="replace").splitlines()
         return
     for number, attempt in enumerate(job.attempts):
         if len(job.attempts) > 1:
@@ -32,11 +32,6 @@ def read_log(jobs: RayJobs, job: ServiceJob, reading: Reading, follow: bool) -> 
             yield from _followed(jobs, attempt)
         else:
             yield from jobs.log(attempt.id).splitlines()
-
-
-def _of_directory(reading: Reading, job: str, facts: list[FileFacts]) -> Iterator[str]:
-    for file in facts:
-        yield from b"".join(reading.content(job, file)).decode(errors="replace").splitlines()
 
 
 def _followed(jobs: RayJobs, attempt: RayJob) -> Iterator[str]:

@@ -6,14 +6,16 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from dbp.errors import ServiceError
 from dbp.workers import reading
 from dbp.workers.cluster_reading import PART_BYTES, ClusterReading
-from dbp.workers.reading import CheckpointFacts, FileFacts, Glimpse
+from dbp.workers.reading import CheckpointFacts, FileFacts, Glimpse, Survey
 
 _NEAR_PART_BYTES = 64 << 20
+_RECORD_SLACK = 1 << 20  # by how much a record may have grown
+_MOST_PARTS = 300  # a question must fit into one environment variable
 
 
 class Reading(Protocol):
@@ -33,12 +35,12 @@ class Reading(Protocol):
         """See `reading`."""
         ...
 
-    def files(self, job: str) -> list[FileFacts]:
+    def survey(self, job: str, checked: bool = False) -> Survey:
         """See `reading`."""
         ...
 
-    def content(self, job: str, file: FileFacts) -> Iterator[bytes]:
-        """Yield a file in parts."""
+    def contents(self, job: str, files: Sequence[FileFacts]) -> Iterator[tuple[FileFacts, bytes]]:
+        """Yield files in parts, one after the other; an empty file is one empty part."""
         ...
 
     def remove(self, job: str) -> bool:
@@ -69,14 +71,14 @@ class NearReading:
         """See `reading`."""
         return reading.checkpoints(self._storage, job)
 
-    def files(self, job: str) -> list[FileFacts]:
+    def survey(self, job: str, checked: bool = False) -> Survey:
         """See `reading`."""
-        return reading.files(self._storage, job)
+        return reading.survey(self._storage, job, checked)
 
-    def content(self, job: str, file: FileFacts) -> Iterator[bytes]:
+    def contents(self, job: str, files: Sequence[FileFacts]) -> Iterator[tuple[FileFacts, bytes]]:
         """See `Reading`."""
-        for start, length in _parts(file, _NEAR_PART_BYTES):
-            yield reading.part(self._storage, job, file["name"], start, length)
+        for part in _parts(files, _NEAR_PART_BYTES):
+            yield part.file, reading.part(self._storage, job, part.file["name"], part.start, part.length)
 
     def remove(self, job: str) -> bool:
         """See `reading`."""
@@ -108,16 +110,16 @@ class FarReading:
         """See `reading`."""
         return cast("list[CheckpointFacts]", self._json("checkpoints", job=job))
 
-    def files(self, job: str) -> list[FileFacts]:
+    def survey(self, job: str, checked: bool = False) -> Survey:
         """See `reading`."""
-        return cast("list[FileFacts]", self._json("files", job=job))
+        return cast("Survey", self._json("survey", job=job, checked=checked))
 
-    def content(self, job: str, file: FileFacts) -> Iterator[bytes]:
-        """See `Reading`."""
-        for start, length in _parts(file, PART_BYTES):
-            yield self._cluster.ask(
-                "part", storage=self._storage, job=job, name=file["name"], offset=start, length=length
-            )
+    def contents(self, job: str, files: Sequence[FileFacts]) -> Iterator[tuple[FileFacts, bytes]]:
+        """See `Reading`. As many parts in one job as its log can take."""
+        for batch in _batches(_parts(files, PART_BYTES)):
+            wanted = [[part.file["name"], part.start, part.length] for part in batch]
+            found = self._cluster.ask_all("parts", len(batch), storage=self._storage, job=job, parts=wanted)
+            yield from zip((part.file for part in batch), found, strict=True)
 
     def remove(self, job: str) -> bool:
         """See `reading`."""
@@ -127,13 +129,32 @@ class FarReading:
         return _parsed(self._cluster.ask(question, storage=self._storage, **arguments))
 
 
-def _parts(file: FileFacts, most: int) -> Iterator[tuple[int, int]]:
-    """Cut a file into parts; a small file of records may be replaced meanwhile, and is read whole, whatever its size is then."""
-    if file["name"].endswith((".json", ".yaml")):
-        yield 0, most
-        return
-    for start in range(0, file["bytes"], most):
-        yield start, min(most, file["bytes"] - start)
+class _Part(NamedTuple):
+    file: FileFacts
+    start: int
+    length: int
+
+
+def _parts(files: Sequence[FileFacts], most: int) -> Iterator[_Part]:
+    """Cut files into parts; a small file of records may be replaced meanwhile, and is read whole, whatever its size is then."""
+    for file in files:
+        size = file["bytes"]
+        if file["name"].endswith((".json", ".yaml")):
+            yield _Part(file, 0, min(most, size + _RECORD_SLACK))
+            continue
+        for start in range(0, max(size, 1), most):
+            yield _Part(file, start, min(most, size - start))
+
+
+def _batches(parts: Iterator[_Part]) -> Iterator[list[_Part]]:
+    batch: list[_Part] = []
+    for part in parts:
+        if batch and (len(batch) >= _MOST_PARTS or sum(each.length for each in batch) + part.length > PART_BYTES):
+            yield batch
+            batch = []
+        batch.append(part)
+    if batch:
+        yield batch
 
 
 def _parsed(data: bytes) -> Any:  # Any: JSON

@@ -56,7 +56,8 @@ def fetch(
         from dbp.jobs.view import describe
 
         near = NearReading(str(found.local.path.parent))
-        written = Collector(describe(found.local), near, folder).fetch(wanted, force)
+        survey = near.survey(found.id, checked=wanted in ("best", "last"))
+        written = Collector(describe(found.local), near, survey, folder).fetch(wanted, force)
     output = Output(json=json)
     if output.mode is Mode.JSON:
         files = [{"path": path, "bytes": path.stat().st_size, "sha256": _sha256(path)} for path in written]

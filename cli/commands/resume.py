@@ -68,7 +68,7 @@ def resume(
     found = find_job(job, Path(storage), Access(address, token_file, insecure))
     if found.client is None:
         raise JobDirectoryError(
-            f"{found.id}: was submitted to {submitted_from(found.local) or 'a service'}, which is not there; expected a service that "
+            f"{found.id}: was submitted to {submitted_from(found.local) or 'a service'}, which is not there; expected one that "
             "knows it (`dbp up`, --address). To go on in this process: --here"
         )
     _resume_there(found, changes, follow, Output(json=json))
