@@ -54,9 +54,9 @@ class RayJob:
 def ask(url: str, token: str | None = None, *, method: str = "GET", timeout: float = 5.0) -> Answer | None:
     """Send a request without a body and return the answer, or None where nothing that speaks HTTP answers in time."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    request = Request(url, method=method, headers=headers)
-    opener = build_opener(ProxyHandler({}), _NoRedirects())
+    opener = build_opener(ProxyHandler({}), _NoRedirects())  # no proxy either: it would see the token
     try:
+        request = Request(url, method=method, headers=headers)
         with opener.open(request, timeout=timeout) as answer:
             return Answer(answer.status, answer.read(_LONGEST))
     except HTTPError as error:

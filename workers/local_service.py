@@ -223,7 +223,7 @@ def _stop_jobs(service: LocalService, patience: float, tell: Tell) -> tuple[tupl
 
 def _clear(service: LocalService, tell: Tell) -> None:
     """End what runs, remove what lies about, forget the service."""
-    end_processes(service, END_PATIENCE if service.runs() else 0.0, tell)
+    end_processes(service, END_PATIENCE, tell)
     left = processes_of(service)
     if left:
         pids = ", ".join(str(each.pid) for each in left)

@@ -40,16 +40,18 @@ def processes_of(service: LocalService) -> list[Process]:
 
 def end_processes(service: LocalService, patience: float, tell: Callable[[str], None]) -> None:
     """End all processes: first the keeper gets TERM, and ends Ray in good order; what is left gets TERM, then KILL."""
-    if service.boot == boot_id():
-        send(service.keeper, signal.SIGTERM)
-    if _all_gone(service, patience):
+    if service.boot != boot_id():
         return
-    for signum, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 10.0), (signal.SIGKILL, 10.0)):
+    send(service.keeper, signal.SIGTERM)
+    _wait(lambda: not service.keeper.runs(), patience)
+    if _wait(lambda: not processes_of(service), 2.0):
+        return
+    for signum, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0), (signal.SIGKILL, 10.0)):
         left = processes_of(service)
         tell(f"{len(left)} processes have not ended; sends them {signum.name}")
         for each in left:
             send(each, signum)
-        if _all_gone(service, seconds):
+        if _wait(lambda: not processes_of(service), seconds):
             return
 
 
@@ -82,9 +84,9 @@ def send(target: Process, signum: signal.Signals) -> None:
             os.close(handle)
 
 
-def _all_gone(service: LocalService, patience: float) -> bool:
+def _wait(done: Callable[[], bool], patience: float) -> bool:
     until = time.monotonic() + patience
-    while processes_of(service):
+    while not done():
         if time.monotonic() > until:
             return False
         time.sleep(_PAUSE)
