@@ -4,23 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from dbp.sums.messages import Workload
 from dbp.sums.pool import TransportPool, serial_pool
+
+if TYPE_CHECKING:
+    from dbp.workers.placement import Room
 
 Trouble = Callable[[str], None]
 
 
 @contextmanager
 def open_pool(
-    workload: Workload, workers: int, address: str | None, vector_bytes: int, on_trouble: Trouble
+    workload: Workload,
+    workers: int,
+    address: str | None,
+    vector_bytes: int,
+    on_trouble: Trouble,
+    room: Room | None = None,
 ) -> Iterator[TransportPool]:
     """Open the pool for `workers` workers and close it, with the Ray it started, at the end; 0 workers: this process.
 
-    `vector_bytes` is an upper bound of a parameter vector's size. InputError when no cluster answers at `address`.
+    `vector_bytes` is an upper bound of a parameter vector's size; `room` is where workers are put on the Ray that this process is
+    part of. InputError when no cluster answers at `address`.
     """
     if workers == 0:
         pool = serial_pool(workload)
+        try:
+            yield pool
+        finally:
+            pool.close()
+        return
+    if room is not None:
+        from dbp.workers.seats import seated_pool
+
+        pool = seated_pool(workload, room, workers, on_trouble)
         try:
             yield pool
         finally:

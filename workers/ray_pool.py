@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,8 @@ ANSWER_TIMEOUT_S = 3600.0
 
 LOOK_AROUND_S = 0.2  # how often, while nobody rings, the dead are looked for
 TRUST_DOORBELL_S = 20.0  # a ring may be lost: after this long a channel is waited on without one
+
+ActorOptions = Callable[[int], Mapping[str, object]]  # by worker: where it may run (see `placement`)
 
 WORKER_DIED = (RayActorError, RayChannelError)
 TOO_LATE = (GetTimeoutError, RayChannelTimeoutError)
@@ -56,12 +58,16 @@ class RayTransport:
     """Workers as Ray actors, one CPU each, on the Ray that this process is connected to."""
 
     def __init__(
-        self, calls: CallStyle = "compiled", on_trouble: Callable[[str], None] = lambda sentence: None
+        self,
+        calls: CallStyle = "compiled",
+        on_trouble: Callable[[str], None] = lambda sentence: None,
+        actor_options: ActorOptions | None = None,
     ) -> None:
         # A dying worker is an event here, not an error: Ray's own report of it would only confuse.
         logging.getLogger("ray.dag.compiled_dag_node").setLevel(logging.CRITICAL)
         self._calls: CallStyle = calls
         self._on_trouble = on_trouble
+        self._actor_options = actor_options
         self._workers: dict[int, _Worker] = {}
         self._starting: list[int] = []
         self._called: dict[int, _Wait] = {}  # by worker
@@ -71,7 +77,8 @@ class RayTransport:
 
     def start(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
-        actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(GradientWorker)
+        options = self._actor_options(worker) if self._actor_options else {}
+        actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, **options)(GradientWorker)
         actor = actor_class.remote(worker, workload, self._doorbell.bell)
         self._workers[worker] = _Worker(actor, actor.ready.remote())
         self._starting.append(worker)
@@ -202,6 +209,7 @@ def ray_pool(
     workers: int,
     calls: CallStyle = "compiled",
     on_trouble: Callable[[str], None] = lambda sentence: None,
+    actor_options: ActorOptions | None = None,
 ) -> TransportPool:
     """Return a pool of `workers` >= 1 actors on the Ray that this process is connected to (see `local_ray`)."""
-    return TransportPool(RayTransport(calls, on_trouble), workers, workload, on_trouble)
+    return TransportPool(RayTransport(calls, on_trouble, actor_options), workers, workload, on_trouble)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from dbp.training.objective import LossReport, Objective
 from dbp.training.observers import Observer, Observers, Plan, StepMetrics, Summary
 from dbp.training.recorder import Recorder
 from dbp.training.stopping import StopRequest
+from dbp.training.waiting import Waiting
 from dbp.workers.job_checkpoints import JobCheckpoints, Origin
 from dbp.workers.pools import open_pool
 from dbp.workers.preparation import (
@@ -46,6 +47,17 @@ from dbp.workers.preparation import (
 from dbp.workers.stopping_rules import stopping_rules
 from dbp.workers.warm_start import check_start, start_parameters
 
+if TYPE_CHECKING:
+    from dbp.workers.placement import Room
+
+
+@dataclass(frozen=True)
+class InService:
+    """What a run has on a cluster that one in the foreground has not: reserved room, and records of its waiting."""
+
+    room: Room
+    waiting: Waiting
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -55,15 +67,23 @@ class Setting:
     workers: int
     address: str | None
     stop: StopRequest
+    service: InService | None = None
     began: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def pool(self, run: Run, vector_bytes: int) -> Iterator[TransportPool]:
         """Start workers that know of `run`'s rows; `vector_bytes` is an upper bound of a parameter vector's size."""
         if self.workers:
-            self.observer.stage(f"starting Ray with {self.workers} worker{'s' if self.workers != 1 else ''}")
-        with open_pool(run.raw, self.workers, self.address, vector_bytes, self.observer.warning) as pool:
+            what = "" if self.service else "Ray with "
+            self.observer.stage(f"starting {what}{self.workers} worker{'s' if self.workers != 1 else ''}")
+        room = self.service.room if self.service else None
+        with open_pool(run.raw, self.workers, self.address, vector_bytes, self.observer.warning, room) as pool:
             yield pool
+
+    def begin_training(self) -> None:
+        """The records of training take over from those of waiting."""
+        if self.service is not None:
+            self.service.waiting.close()
 
 
 @dataclass(frozen=True)
@@ -141,6 +161,7 @@ class Run:
         status = read_status(directory.status_file)
         environment = collect_environment(self.dataset.fingerprint(), kernel_fingerprint())
         write_json(directory.environment_file, environment)
+        self.setting.begin_training()
         recorder, history = Recorder(directory, next_attempt(status)), _History()
         observer = Observers(recorder, history, self.observer)
         objective = self._objective(pool, prepared)

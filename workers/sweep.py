@@ -75,6 +75,7 @@ class Sweep:
             return self._train_all(home, ground, order, next_attempt(status))
 
     def _train_all(self, home: JobDirectory, ground: _Ground, order: Sequence[Member], attempt: int) -> Trained:
+        self.setting.begin_training()
         recorder = SweepRecorder(home, self._results(home), attempt, self.setting.workers)
         observer = Observers(recorder, self.setting.observer)
         histories: Histories = {}

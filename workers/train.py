@@ -106,21 +106,30 @@ def resume(
     """
     home = JobDirectory.open(Path(directory))
     with home.locked():
-        job = Job.from_file(home.job_file, overrides)
-        original = Job.from_file(home.job_file)
-        if _fingerprints(job) != _fingerprints(original):
-            raise JobDirectoryError(
-                f"{home.job_file}: {', '.join(overrides)} would change the result; a resumed job can change only "
-                "training.max_steps, stopping, workers, checkpoint and service. Start a new job with `dbp run` for anything else"
-            )
-        setting = _setting(job, observer, workers, address, stop)
-        if job.stopping.keeps_best and not original.stopping.keeps_best:
-            setting.observer.warning(
-                "stopping.keep is best from now on: the parameters of earlier validations were not kept, so none of them can win"
-            )
-        if job.has_members:
-            return _result(sweep.Sweep(job, setting, open_start(job)).resume(home, changed=job != original))
-        return _result(_resume_run(job, setting, home, changed=job != original))
+        job, original = jobs_to_resume(home, overrides)
+        return resume_locked(home, job, original, _setting(job, observer, workers, address, stop))
+
+
+def jobs_to_resume(home: JobDirectory, overrides: Sequence[str]) -> tuple[Job, Job]:
+    """Return a directory's job with overrides, and as it is. JobDirectoryError where they would change the result."""
+    job, original = Job.from_file(home.job_file, overrides), Job.from_file(home.job_file)
+    if _fingerprints(job) != _fingerprints(original):
+        raise JobDirectoryError(
+            f"{home.job_file}: {', '.join(overrides)} would change the result; a resumed job can change only "
+            "training.max_steps, stopping, workers, checkpoint and service. Start a new job with `dbp run` for anything else"
+        )
+    return job, original
+
+
+def resume_locked(home: JobDirectory, job: Job, original: Job, setting: Setting) -> Result:
+    """Go on with `job` in its directory, which is locked; `original` is what its job file says."""
+    if job.stopping.keeps_best and not original.stopping.keeps_best:
+        setting.observer.warning(
+            "stopping.keep is best from now on: the parameters of earlier validations were not kept, so none of them can win"
+        )
+    if job.has_members:
+        return _result(sweep.Sweep(job, setting, open_start(job)).resume(home, changed=job != original))
+    return _result(_resume_run(job, setting, home, changed=job != original))
 
 
 def _resume_run(job: Job, setting: Setting, home: JobDirectory, changed: bool) -> Trained:

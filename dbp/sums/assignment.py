@@ -109,15 +109,15 @@ class Assignment:
             self._deaths = 0
         return self._send_owed()
 
-    def lost(self, worker: int, reason: str) -> list[Instruction]:
-        """A worker has died: start another in its slot, or close the slot when too many have died in a row."""
+    def lost(self, worker: int, reason: str, replaceable: bool = True) -> list[Instruction]:
+        """A worker has died: start another in its slot, or close the slot when too many have died in a row, or none can start."""
         slot = self._slot(worker)
         if slot is None:
             return []
         self._deaths += 1
         self._last_death = f"worker {worker}: {reason}" + _shards_in_words(slot.owed, self._part)
         slot.ready, slot.call, slot.asked = False, None, ()
-        if self._deaths <= self._patience:
+        if replaceable and self._deaths <= self._patience:
             slot.worker, self._next_worker = self._next_worker, self._next_worker + 1
             return [StartWorker(slot.worker)]
         self._slots.remove(slot)

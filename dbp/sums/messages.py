@@ -138,6 +138,7 @@ class WorkerLost:
 
     worker: int
     reason: str
+    replaceable: bool = True  # False: there is no room for another one
 
 
 @dataclass(frozen=True)

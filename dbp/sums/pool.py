@@ -154,9 +154,9 @@ class TransportPool:
                 if self._assignment.is_current(number):
                     raise error
                 return []
-            case WorkerLost(worker, reason):
+            case WorkerLost(worker, reason, replaceable):
                 self._ready.discard(worker)
-                instructions = self._assignment.lost(worker, reason)
+                instructions = self._assignment.lost(worker, reason, replaceable)
                 self._on_trouble(f"worker {worker} was lost ({reason}); {_consequence(instructions)}")
                 return instructions
             case _:

@@ -1,0 +1,148 @@
+"""The coordinator of a job on a cluster: an actor in which the job's training runs, in a thread, so that it can be asked to stop.
+
+It is not restarted by Ray: the supervisor (`supervisor.py`) hears of its death and starts another, which goes on from the newest
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from dbp.errors import DbpError, InputError
+from dbp.jobs.directory import JobDirectory
+from dbp.jobs.status import State
+from dbp.training.progress_lines import ProgressLines
+from dbp.training.stopping import StopRequest
+from dbp.training.waiting import Waiting
+from dbp.workers.home import TAKE_OVER_S, open_home, owned
+from dbp.workers.placement import Room
+from dbp.workers.run import InService, Setting
+from dbp.workers.train import jobs_to_resume, resume_locked
+
+NEWS_S = 2.0  # how long a question for news waits for some
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a coordinator is to do."""
+
+    storage: str
+    job: str  # its id
+    overrides: tuple[str, ...]
+    room: Room
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended. A refused one was the mistake of whoever handed it in."""
+
+    state: State
+    message: str
+    refused: bool = False
+
+
+@dataclass(frozen=True)
+class News:
+    """What happened since the supervisor last asked."""
+
+    who: str  # process and host, as words
+    lines: Sequence[str]
+    seen: int  # lines in all
+
+
+class Coordinator:
+    """Runs one job, once. Make it an actor with threads for `run`, `stop` and `news`."""
+
+    def __init__(self) -> None:
+        self._stop = StopRequest()
+        self._lines: list[str] = []
+        self._more = threading.Condition()
+        self._who = f"pid {os.getpid()} on {socket.gethostname()} ({ray.util.get_node_ip_address()})"
+
+    def stop(self) -> None:
+        """End after the step under way, with a checkpoint."""
+        self._stop.set()
+
+    def news(self, seen: int, wait_s: float = NEWS_S) -> News:
+        """Return the lines of the log after the first `seen`, as soon as there are some or the time is over."""
+        with self._more:
+            self._more.wait_for(lambda: len(self._lines) > seen, wait_s)
+            return News(self._who, self._lines[seen:], len(self._lines))
+
+    def run(self, order: Order) -> Ended:
+        """Train the job in its directory, from its newest checkpoint. Returns also what went wrong: Ray would wrap an error."""
+        try:
+            home = open_home(order.storage, order.job)
+            with owned(home, TAKE_OVER_S):
+                return self._train(home, order)
+        except DbpError as error:
+            return Ended("FAILED", str(error), refused=isinstance(error, InputError))
+        except Exception as error:
+            self._say(traceback.format_exc())
+            return Ended("FAILED", in_words(error))
+
+    def _train(self, home: JobDirectory, order: Order) -> Ended:
+        job, original = jobs_to_resume(home, order.overrides)
+        waiting = Waiting(home, job, "starting")
+        setting = Setting(
+            observer=_Telling(self._say, waiting),
+            workers=min(job.workers, len(order.room.places())),
+            address=None,
+            stop=self._stop,
+            service=InService(order.room, waiting),
+        )
+        try:
+            with _recorded(waiting):
+                summary = resume_locked(home, job, original, setting).summary
+                if not waiting.closed:
+                    waiting.done_already(summary)
+        finally:
+            waiting.close()
+        self._say(
+            f"model of step {summary.model_step}: loss {summary.loss:.6g}, SHA-256 of the parameters "
+            f"{summary.parameters_sha256}"
+        )
+        return Ended(summary.state, summary.reason)
+
+    def _say(self, text: str) -> None:
+        with self._more:
+            self._lines += text.splitlines() or [""]
+            self._more.notify_all()
+
+
+@contextmanager
+def _recorded(waiting: Waiting) -> Iterator[None]:
+    """Have the status say what went wrong before training began; then training's own records say it."""
+    try:
+        yield
+    except Exception as error:
+        if not waiting.closed:
+            waiting.ended("FAILED", str(error) if isinstance(error, DbpError) else in_words(error))
+        raise
+
+
+class _Telling(ProgressLines):
+    """Progress as lines for the log; until training begins, in the status as well."""
+
+    def __init__(self, say: Callable[[str], None], waiting: Waiting) -> None:
+        super().__init__(say)
+        self._waiting = waiting
+
+    def stage(self, text: str) -> None:
+        """See `Observer`."""
+        super().stage(text)
+        if not self._waiting.closed:
+            self._waiting.waits_for(text)
+
+
+def in_words(error: Exception) -> str:
+    """Return what to call an error that nobody meant to raise."""
+    return f"a bug in dbp: {type(error).__name__}: {error}"

@@ -1,0 +1,160 @@
+"""Looks at every node of a cluster before a job begins there: is the same dbp installed, and are storage and data visible?
+
+A tiny task on each node reports; comparing the reports is plain arithmetic. Nodes that join later are not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from dbp.errors import DbpError, InputError
+from dbp.jobs.directory import check_storage
+from dbp.storage.atomic_files import storage_error, write_text
+from dbp.sums.fingerprint import kernel_fingerprint
+
+ANSWER_S = 120.0
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """What one node says of itself."""
+
+    node: str  # its address
+    versions: Mapping[str, str]  # of what decides the bits, and of what must fit together
+    problems: tuple[str, ...] = ()  # what of storage and data it cannot see, as sentences
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a node is to look for: a file that the driver has just written into the storage, and the job's tables."""
+
+    storage: str
+    witness: str  # a file's name in the storage; "" where it is no local folder
+    text: str  # what the file says
+    files: tuple[str, ...]
+
+
+def own_versions() -> dict[str, str]:
+    """Return what is compared between nodes. Of Python the first two numbers: patches change no bit and speak to each other."""
+    found = {"python": ".".join(platform.python_version_tuple()[:2]), "numpy": np.__version__, "ray": ray.__version__}
+    try:
+        found["dbp"] = version("dbp")
+    except PackageNotFoundError:  # runs from a folder
+        found["dbp"] = "unknown"
+    return {**found, "the kernel fingerprint": kernel_fingerprint()}
+
+
+def report(node: str, errand: Errand) -> NodeReport:
+    """Look around on this node."""
+    return NodeReport(node, own_versions(), tuple(_problems(errand)))
+
+
+def _problems(errand: Errand) -> Iterable[str]:
+    storage = errand.storage
+    if errand.witness:
+        try:
+            if (Path(storage) / errand.witness).read_text() != errand.text:
+                yield f"{storage} is another folder there (storage)"
+            else:
+                check_storage(Path(storage))
+        except FileNotFoundError:
+            yield f"{storage} is not there, or another folder (storage)"
+        except OSError as error:
+            yield f"{storage_error('be read', Path(storage), error)} (storage)"
+        except DbpError as error:
+            yield f"{error} (storage)"
+    for name in errand.files:
+        if _URI.match(name):
+            continue  # opened, and told about, by whoever reads it
+        try:
+            with open(name, "rb") as file:
+                file.read(1)
+        except OSError as error:
+            yield str(storage_error("be read", Path(name), error))
+
+
+def differences(reports: Sequence[NodeReport]) -> list[str]:
+    """Return what is wrong with the nodes, as sentences. The first report is the driver's, which the others are held against."""
+    found = []
+    first = reports[0]
+    for other in reports[1:]:
+        for name, here in first.versions.items():
+            there = other.versions.get(name, "unknown")
+            if there != here:
+                what = (
+                    f"{name} {there}"
+                    if name != "the kernel fingerprint"
+                    else f"{name} {there} (it computes other bits)"
+                )
+                found.append(f"node {other.node} has {what}; the driver's node {first.node} has {here}")
+    for each in reports:
+        found += [f"node {each.node}: {problem}" for problem in each.problems]
+    return list(dict.fromkeys(found))
+
+
+def check_nodes(storage: str, files: Iterable[str]) -> int:
+    """Ask all nodes of the cluster, this one first; return how many there are. InputError with everything that is wrong."""
+    errand, witness = _errand(storage, tuple(files))
+    try:
+        here = str(ray.util.get_node_ip_address())
+        reports = [report(here, errand), *_ask(errand)]
+    finally:
+        if witness is not None:
+            with suppress(OSError):
+                witness.unlink()
+    problems = differences(reports)
+    if problems:
+        advice = (
+            "dbp, ray, numpy and Python must be the same on all nodes, and storage and data visible from all of them"
+        )
+        raise InputError("\n".join([f"the cluster cannot run this job: {advice}", *(f"  {each}" for each in problems)]))
+    return len(reports) - 1
+
+
+def _errand(storage: str, files: tuple[str, ...]) -> tuple[Errand, Path | None]:
+    if _URI.match(storage):
+        return Errand(storage, "", "", files), None
+    check_storage(Path(storage))
+    os.makedirs(storage, exist_ok=True)
+    witness = Path(storage) / f".dbp-{secrets.token_hex(12)}.check"
+    text = secrets.token_hex(16)
+    write_text(witness, text)
+    return Errand(storage, witness.name, text, files), witness
+
+
+def _ask(errand: Errand) -> list[NodeReport]:
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            task = ray.remote(report).options(num_cpus=0, max_retries=1, scheduling_strategy=strategy)
+            asked[task.remote(node["NodeManagerAddress"], errand)] = node["NodeManagerAddress"]
+    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
+    answers = []
+    for ref in ready:
+        try:
+            answers.append(ray.get(ref))
+        except RayError as error:
+            answers.append(NodeReport(asked[ref], own_versions(), (_could_not_run(error),)))
+    for ref in late:
+        answers.append(NodeReport(asked[ref], own_versions(), (f"did not answer within {ANSWER_S:.0f} s",)))
+    return sorted(answers, key=lambda answer: answer.node)
+
+
+def _could_not_run(error: RayError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"a task could not run there; is dbp installed? ({lines[-1][:300] if lines else type(error).__name__})"

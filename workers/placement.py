@@ -1,0 +1,168 @@
+"""Room for a job on a cluster: a placement group, which is given whole or not at all.
+
+So two jobs never wait for each other with half of their workers each. The room is reserved once for a submission and kept while
+workers and coordinators in it die and are replaced: Ray moves the places of a lost node to other nodes where it can.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import ray
+from ray.exceptions import RayError
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from dbp.jobs.job import Job
+
+MOVED_S = 5.0  # Ray moves a lost node's place at once where there is room: after so long there is none
+NODE_LOST_S = (
+    60.0  # a node that has not started a task for so long is as good as lost; Ray itself takes 15 to 30 s to say so
+)
+_LOOK_S = 0.5
+
+Resources = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a job asks of a cluster: places for workers, each on one node."""
+
+    places: int
+    each: Resources  # of every place: CPU, memory in bytes, and others by their names
+
+    @classmethod
+    def of(cls, job: Job) -> Need:
+        """Return a job's need; without workers, its coordinator computes, in a place of its own."""
+        memory = job.service.memory_per_worker
+        each = {"CPU": 1.0, **job.service.resources, **({"memory": float(memory)} if memory else {})}
+        return cls(max(1, job.workers), each)
+
+
+def most_places(each: Resources, nodes: Sequence[Resources]) -> int:
+    """Return how many places like `each` nodes with these resources have, used or not."""
+    return sum(min(math.floor(node.get(name, 0.0) / amount) for name, amount in each.items()) for node in nodes)
+
+
+def waits_for(need: Need, nodes: Sequence[Resources], free: Resources) -> str:
+    """Return the sentence that says what a job waits for. `nodes` are the resources of each node, `free` what all have free."""
+    most = most_places(need.each, nodes)
+    if set(need.each) == {"CPU"}:
+        what = f"waits for {_count(need.places, 'CPU')}; the cluster has"
+        if most >= need.places:
+            return f"{what} {most}, {math.floor(free.get('CPU', 0.0))} free"
+        has = f"only {most}"
+    else:
+        each = " and ".join(_amount(name, amount) for name, amount in need.each.items())
+        what = f"waits for {_count(need.places, 'place')} with {each}; the cluster has"
+        if most >= need.places:
+            return f"{what} {most}, not enough of them free"
+        has = f"only {most}" if most else "none"
+    fewer = f", or when it is resumed with fewer workers (--set workers={most})" if most else ""
+    return f"{what} {has}: it begins when nodes are added{fewer}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _amount(name: str, amount: float) -> str:
+    return f"{amount / 2**30:.3g} GiB of memory" if name == "memory" else f"{amount:g} {name}"
+
+
+def cluster_nodes() -> list[Resources]:
+    """Return the resources of each node that is there now."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+@dataclass(frozen=True)
+class Room:
+    """The places of one job. Travels to the coordinator, which puts its workers into them."""
+
+    group: PlacementGroup
+    need: Need
+
+    @classmethod
+    def reserve(cls, need: Need, name: str) -> Room:
+        """Ask Ray for the room; return at once."""
+        return cls(ray.util.placement_group([dict(need.each)] * need.places, strategy="SPREAD", name=name), need)
+
+    def release(self) -> None:
+        """Give it back. Whatever runs in it is ended."""
+        ray.util.remove_placement_group(self.group)
+
+    def is_whole(self) -> bool:
+        """Whether all places are there."""
+        return str(ray.util.placement_group_table(self.group)["state"]) == "CREATED"
+
+    def places(self) -> list[int]:
+        """Return the places that are on nodes which live, as far as Ray knows."""
+        living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        nodes = ray.util.placement_group_table(self.group)["bundles_to_node_id"]
+        return [place for place, node in sorted(nodes.items()) if node in living]
+
+    def coordinator_options(self, place: int, computes: bool) -> dict[str, object]:
+        """Return the options of the coordinator's actor: beside the worker of a place, or in its stead where it computes."""
+        options: dict[str, object] = {"num_cpus": 0, "scheduling_strategy": self._strategy(place)}
+        return {**options, **self._amounts(), "num_cpus": 1} if computes else options
+
+    def worker_options(self, place: int) -> dict[str, object]:
+        """Return the options of the actor of the worker in a place, beside its one CPU."""
+        return {"scheduling_strategy": self._strategy(place), **self._amounts()}
+
+    def has(self, place: int) -> bool:
+        """Whether a place can be used, which is tried out; waits while Ray may yet move it."""
+        ask = ray.remote(_nothing).options(num_cpus=0, max_retries=0, scheduling_strategy=self._strategy(place))
+        probe = ask.remote()
+        gone_since: float | None = None
+        until = time.monotonic() + NODE_LOST_S
+        while (now := time.monotonic()) < until:
+            if ray.wait([probe], timeout=_LOOK_S)[0]:
+                try:
+                    ray.get(probe)
+                    return True
+                except RayError:  # its node went down just now
+                    probe = ask.remote()
+            if place in self.places():
+                gone_since = None
+            elif gone_since is None:
+                gone_since = now
+            elif now - gone_since > MOVED_S:
+                break
+        ray.cancel(probe, force=True)
+        return False
+
+    def _strategy(self, place: int) -> PlacementGroupSchedulingStrategy:
+        return PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=place)
+
+    def _amounts(self) -> dict[str, object]:
+        """All that a place has but its CPU."""
+        others = {name: amount for name, amount in self.need.each.items() if name not in ("CPU", "memory")}
+        memory = self.need.each.get("memory")
+        return {"resources": others, **({"memory": memory} if memory else {})} if others or memory else {}
+
+
+def _nothing() -> None:
+    """Run in a place, to see whether it can be used."""
+
+
+def wait_for_room(
+    room: Room, tell: Callable[[str], None], stopped: Callable[[], bool], moved_s: float = 3 * MOVED_S
+) -> bool:
+    """Wait until a room can be used, and tell what is waited for; False when stopped meanwhile.
+
+    A room that was whole once may have lost places for good: then those that are left do, since they compute the same bits.
+    """
+    whole_before = bool(room.places())
+    since = time.monotonic()
+    while not room.is_whole():
+        if stopped():
+            return False
+        if whole_before and time.monotonic() - since > moved_s and room.places():
+            return True
+        tell(waits_for(room.need, cluster_nodes(), ray.available_resources()))
+        room.group.wait(_LOOK_S)
+    return True

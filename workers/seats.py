@@ -1,0 +1,88 @@
+"""Workers in reserved places: a transport that knows which place each worker has, and whether there is one for another.
+
+A worker that takes a lost one's place starts there; where the place went down with its node and Ray found no other, none is started
+and the workers that are left go on alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.sums.messages import Call, Event, WorkerLost, Workload
+from dbp.sums.pool import TransportPool
+from dbp.workers.placement import Room
+from dbp.workers.ray_pool import RayTransport
+
+
+class SeatedTransport:
+    """Ray workers in the places of a room (a `Transport`)."""
+
+    def __init__(self, room: Room, on_trouble: Callable[[str], None] = lambda sentence: None) -> None:
+        self._room = room
+        self._free = deque(room.places())
+        self._seats: dict[int, int] = {}  # by worker: its place
+        self._somebody_left = False
+        self._refused: deque[WorkerLost] = deque()
+        self._inner = RayTransport(on_trouble=on_trouble, actor_options=self._options)
+
+    def start(self, worker: int, workload: Workload) -> None:
+        """See `Transport`."""
+        place = self._find_place()
+        if place is None:
+            self._refused.append(WorkerLost(worker, "there is no room for it", replaceable=False))
+            return
+        self._seats[worker] = place
+        self._inner.start(worker, workload)
+
+    def configure(self, worker: int, workload: Workload) -> None:
+        """See `Transport`."""
+        self._inner.configure(worker, workload)
+
+    def publish(self, parameters: NDArray[np.floating] | None) -> None:
+        """See `Transport`."""
+        self._inner.publish(parameters)
+
+    def send(self, worker: int, call: Call) -> None:
+        """See `Transport`."""
+        self._inner.send(worker, call)
+
+    def next_event(self) -> Event:
+        """See `Transport`."""
+        if self._refused:
+            return self._refused.popleft()
+        event = self._inner.next_event()
+        if isinstance(event, WorkerLost):
+            self._somebody_left = True
+            self._free.append(self._seats.pop(event.worker))
+        return event
+
+    def pids(self) -> dict[int, int]:
+        """Return the process id of every worker that has started."""
+        return self._inner.pids()
+
+    def close(self) -> None:
+        """See `Transport`."""
+        self._inner.close()
+
+    def _find_place(self) -> int | None:
+        """Return a free place. Those of the beginning are there; one that somebody was lost from is tried out first."""
+        for _ in range(len(self._free)):
+            place = self._free.popleft()
+            if not self._somebody_left or self._room.has(place):
+                return place
+            self._free.append(place)
+        return None
+
+    def _options(self, worker: int) -> Mapping[str, object]:
+        return self._room.worker_options(self._seats[worker])
+
+
+def seated_pool(
+    workload: Workload, room: Room, workers: int, on_trouble: Callable[[str], None] = lambda sentence: None
+) -> TransportPool:
+    """Return a pool of `workers` >= 1 actors in a room."""
+    return TransportPool(SeatedTransport(room, on_trouble), workers, workload, on_trouble)
