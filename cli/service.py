@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dbp.cli.output import talk
 from dbp.errors import InputError, JobDirectoryError, ServiceError
 from dbp.jobs.directory import JobDirectory
+from dbp.jobs.submission import SUBMISSION_FILE
 
 if TYPE_CHECKING:
     from dbp.workers.client import Client
@@ -62,7 +63,7 @@ def find_job(text: str, storage: Path, access: Access) -> Found:
         directory = JobDirectory.find(text, storage)
     except JobDirectoryError as missing:
         return _find_on_service(text, storage, access, missing)
-    if (directory.path / "submission.json").is_file():
+    if (directory.path / SUBMISSION_FILE).is_file():
         try:
             client = access.client_if_any()
             if client is not None and client.knows(directory.id):
@@ -97,7 +98,7 @@ def submitted_from(directory: JobDirectory) -> str | None:
     import json
 
     try:
-        with open(directory.path / "submission.json", "rb") as file:
+        with open(directory.path / SUBMISSION_FILE, "rb") as file:
             value = json.loads(file.read(1 << 20))
     except FileNotFoundError:
         return None

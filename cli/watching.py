@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from dbp.cli.output import QuietStream, clean, talk
-from dbp.cli.progress import LINE_EVERY_SECONDS, LINE_EVERY_SHARE, count, duration, on_a_live_terminal, short
+from dbp.cli.progress import on_a_live_terminal
 from dbp.cli.service import Found
 from dbp.cli.sparkline import ASCII, BLOCKS, sparkline
 from dbp.errors import ServiceError
 from dbp.jobs.view import JobView
+from dbp.training.progress_lines import LINE_EVERY_SECONDS, LINE_EVERY_SHARE, count, duration, short
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -14,6 +14,7 @@ from dbp.errors import InputError, JobDirectoryError, JobFileError, Problem
 from dbp.jobs.directory import check_job_id, new_job_id
 from dbp.jobs.job import Job
 from dbp.jobs.service_config import Service
+from dbp.jobs.submission import Submission
 from dbp.jobs.view import JobView
 from dbp.jobs.wording import show
 from dbp.workers.ray_jobs import RayJobs, TakenError
@@ -21,7 +22,6 @@ from dbp.workers.service_view import ServiceJob, attempt_of
 from dbp.workers.transfer import (
     MOST_BYTES,
     Cargo,
-    Submission,
     check_written_paths,
     pack,
     sort_files,
@@ -103,7 +103,7 @@ class Handover:
             action="resume",
             storage=job.storage,
             dbp_version=__version__,
-            overrides=overrides,
+            overrides=list(overrides),
         )
         self._start(submission, metadata.get("dbp_name", job.id), workers)
         return job.id
@@ -178,17 +178,24 @@ class Handover:
         nodes = self.jobs.nodes()
         if not nodes:
             return
-        need = {"CPU": 1.0}
+        need = {"CPU": 1.0, **job.service.resources}
+        if job.service.memory_per_worker:
+            need["memory"] = float(job.service.memory_per_worker)
         room = how_many_fit(nodes, need)
-        if job.workers > room:
+        if max(1, job.workers) > room:
             there = f"{sum(node.get('CPU', 0.0) for node in nodes):g} CPUs on {len(nodes)} node{'s' if len(nodes) > 1 else ''}"
+            each = (
+                "a CPU each"
+                if len(need) == 1
+                else ", ".join(f"{amount:g} {name}" for name, amount in need.items()) + " each"
+            )
             raise JobFileError(
                 source,
                 [
                     Problem(
                         "workers",
-                        f"{job.workers} workers need a CPU each, and {self.service.address} has {there}; expected at most {room} "
-                        "(--workers). To have it wait until nodes are added: --queue",
+                        f"{max(1, job.workers)} workers need {each}, and {self.service.address} has {there}: room for {room}. "
+                        "Take fewer (--workers). To have it wait until nodes are added: --queue",
                     )
                 ],
             )

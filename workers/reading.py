@@ -18,6 +18,7 @@ from typing import Any, TypedDict
 from dbp.errors import JobDirectoryError, StorageError
 from dbp.jobs.directory import JobDirectory, check_job_id, list_job_directories
 from dbp.jobs.lock import hold_lock
+from dbp.jobs.submission import SUBMISSION_FILE
 from dbp.jobs.view import describe, view_to_facts
 from dbp.jobs.wording import show
 from dbp.storage.atomic_files import storage_error
@@ -179,7 +180,7 @@ def _described(directory: JobDirectory) -> dict[str, object]:
 def _submission(directory: JobDirectory) -> Mapping[str, object] | None:
     """Return where the job was handed over; None for one that no service runs."""
     try:
-        with open(directory.path / "submission.json", "rb") as file:
+        with open(directory.path / SUBMISSION_FILE, "rb") as file:
             value = json.loads(file.read(1 << 20))
     except (OSError, ValueError, RecursionError):
         return None

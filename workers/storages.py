@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 from dbp.errors import ServiceError
+from dbp.jobs.submission import SUBMISSION_FILE
 from dbp.workers import reading
 from dbp.workers.cluster_reading import PART_BYTES, ClusterReading
 from dbp.workers.reading import CheckpointFacts, FileFacts, Glimpse, Survey
@@ -168,4 +169,4 @@ def _parsed(data: bytes) -> Any:  # Any: JSON
 
 def is_here(storage: str, jobs: Sequence[str]) -> bool:
     """Whether one of these submitted jobs has its directory below `storage` on this machine: a path alone proves nothing."""
-    return any(os.path.isfile(Path(storage) / job / "submission.json") for job in jobs)
+    return any(os.path.isfile(Path(storage) / job / SUBMISSION_FILE) for job in jobs)

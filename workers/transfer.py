@@ -12,21 +12,20 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from dbp.errors import InputError, JobFileError, Problem
 from dbp.jobs.job import Job
 from dbp.jobs.job_file import parse_values, read_text
 from dbp.jobs.strict_yaml import to_yaml
+from dbp.jobs.submission import SUBMISSION_FILE, TRAVELLING, Submission
 from dbp.storage.atomic_files import storage_error
 
 MOST_BYTES = 100_000_000
 INPUTS = "inputs"
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_KEYS = (("data", "train"), ("data", "validation"), ("network", "start_from"))
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the same files make the same bytes
 
 
@@ -51,34 +50,6 @@ class Cargo:
     def inputs(self) -> dict[str, str]:
         """For each key whose file travels, its place below the working folder."""
         return {key: file.name for file in self.travelling for key in file.keys}
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What the driver is told: `submission.json` of the working folder."""
-
-    job: str
-    attempt: int
-    action: Literal["train", "resume"]
-    storage: str
-    dbp_version: str
-    overrides: Sequence[str] = ()
-    inputs: Mapping[str, str] | None = None
-    restarts: int = 3
-
-    def to_json(self) -> dict[str, object]:
-        """Return what the file holds."""
-        return {
-            "format": 1,
-            "job": self.job,
-            "attempt": self.attempt,
-            "action": self.action,
-            "storage": self.storage,
-            "overrides": list(self.overrides),
-            "inputs": dict(self.inputs or {}),
-            "restarts": self.restarts,
-            "dbp_version": self.dbp_version,
-        }
 
 
 def sort_files(job: Job, source: str, *, elsewhere: bool) -> Cargo:
@@ -119,24 +90,26 @@ def check_written_paths(file: Path, overrides: Sequence[str] = ()) -> None:
     values, _ = parse_values(read_text(file), str(file))
     overridden = {override.partition("=")[0].strip() for override in overrides}
     problems = []
-    for section_name, key in _KEYS:
+    for key in TRAVELLING:
+        section_name, _, name = key.partition(".")
         section = values.get(section_name)
-        text = section.get(key) if isinstance(section, dict) else None
-        if not isinstance(text, str) or f"{section_name}.{key}" in overridden or _URI.match(text):
+        text = section.get(name) if isinstance(section, dict) else None
+        if not isinstance(text, str) or key in overridden or _URI.match(text):
             continue
         if not os.path.isabs(text) and not (file.parent / text).exists():
-            problems.append(Problem(f"{section_name}.{key}", f"{file.parent / text}: no such file"))
+            problems.append(Problem(key, f"{file.parent / text}: no such file"))
     if problems:
         raise JobFileError(str(file), problems)
 
 
 def _files_of(job: Job) -> list[tuple[str, str]]:
-    values = {
-        "data.train": job.data.train,
-        "data.validation": job.data.validation,
-        "network.start_from": job.network.start_from,
-    }
-    return [(key, value) for key, value in values.items() if isinstance(value, str)]
+    values = job.model_dump(mode="python")
+    found = []
+    for key in TRAVELLING:
+        section, _, name = key.partition(".")
+        if isinstance(values[section][name], str):
+            found.append((key, values[section][name]))
+    return found
 
 
 def _measure(path: Path) -> tuple[int | None, str]:
@@ -179,7 +152,7 @@ def pack(submission: Submission, job_file: str | None = None, files: Sequence[Tr
     """Return the zip of a working folder. InputError when a file cannot be read any more, or has grown."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        _add(archive, "submission.json", json.dumps(submission.to_json(), indent=2).encode())
+        _add(archive, SUBMISSION_FILE, json.dumps(submission.to_json(), indent=2).encode())
         if job_file is not None:
             _add(archive, "job.yaml", job_file.encode())
         for file in files:
