@@ -203,7 +203,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(**env: str) -> Iterator[Cluster]:
-    """A cluster without nodes yet; whatever is started in it ends with the block. Its folder's name is short: Ray's sockets are in it."""
+    """A cluster without nodes yet; what is started in it ends with the block. Its folder's name is short for Ray's sockets."""
     with tempfile.TemporaryDirectory(prefix="dbpr", ignore_cleanup_errors=True) as folder:
         made = Cluster(Path(folder), env=env)
         try:

@@ -210,7 +210,7 @@ def cause_of_death(report: str) -> str:
     """Return Ray's report of an actor's death in a few words."""
     text = " ".join(report.split())
     lower = text.lower()
-    if "memory" in lower and "oom" in lower.replace("out of memory", "oom"):
+    if "running low on memory" in lower:
         return "Ray killed its process because the node's memory was full"
     if "node has died" in lower or "node died" in lower or "node was terminated" in lower or "its node" in lower:
         return "its node was lost"

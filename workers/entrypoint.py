@@ -1,0 +1,166 @@
+"""The driver of a submitted job: ``python -m dbp.workers.entrypoint``, started by Ray in the folder that travelled with the job.
+
+    submission.json -> look at the nodes -> job directory -> supervise a coordinator (see `supervisor.py`) -> exit code
+
+A SIGTERM (Ray's way to stop a job) stops it after its step, with a checkpoint; a second one stops it at once. The exit code is 0
+for a job that succeeded or was stopped, 1 for one that failed, 2 for one that was refused. The last line says why.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import ray
+
+from dbp.errors import DbpError, InputError
+from dbp.jobs.clock import utc_now
+from dbp.jobs.directory import JobDirectory
+from dbp.jobs.job import Job
+from dbp.jobs.submission import SUBMISSION_FILE, TRAVELLING, Submission, read_submission
+from dbp.storage.atomic_files import write_json, write_text
+from dbp.training.stopping import StopRequest
+from dbp.workers.coordinator_actor import Ended, Order, in_words
+from dbp.workers.home import bring_inputs, new_home, open_home, owned
+from dbp.workers.log_observer import say
+from dbp.workers.nodes import check_nodes
+from dbp.workers.supervisor import Supervisor
+from dbp.workers.train import jobs_to_resume
+from dbp.workers.warm_start import open_start
+
+JOB_FILE = "job.yaml"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def main(folder: Path | None = None) -> int:
+    """Run the job that lies in `folder` (default: the current one); return the exit code."""
+    stop = StopRequest()
+    with _stop_on_signals(stop) as listen:
+        try:
+            ended = run(folder or Path.cwd(), stop, listen)
+        except KeyboardInterrupt:
+            ended = Ended("STOPPED", "stopped at once")
+        except DbpError as error:
+            ended = Ended("FAILED", str(error), refused=isinstance(error, InputError))
+        except Exception as error:
+            logging.getLogger(__name__).exception("a bug in dbp")
+            ended = Ended("FAILED", in_words(error))
+        finally:
+            with suppress(KeyboardInterrupt):
+                ray.shutdown()
+    refused = "refused: " if ended.refused else ""
+    say(f"{ended.state}: {refused}{' | '.join(line.strip() for line in ended.message.splitlines())}")
+    return 0 if ended.state != "FAILED" else 2 if ended.refused else 1
+
+
+def run(folder: Path, stop: StopRequest, listen: Callable[[], None]) -> Ended:
+    """Run the job on the Ray that this process is part of. DbpError where nothing could be begun."""
+    submission = read_submission(folder / SUBMISSION_FILE)
+    _connect()
+    listen()  # Ray has put a handler of its own in the place of ours
+    prepare = _prepare_new if submission.action == "train" else _prepare_resumed
+    home, job = prepare(submission, folder)
+    _note_submission(home, submission)
+    supervisor = Supervisor(
+        home=home,
+        job=job,
+        order=lambda room: Order(submission.storage, submission.job, tuple(submission.overrides), room),
+        restarts=job.service.restarts if submission.restarts is None else submission.restarts,
+        stop=stop,
+        say=say,
+    )
+    try:
+        return supervisor.run()
+    except KeyboardInterrupt:
+        return supervisor.ended_at_once()
+
+
+def _connect() -> None:
+    try:
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"no Ray cluster to run on: {str(error).splitlines()[0]}") from error
+
+
+def _prepare_new(submission: Submission, folder: Path) -> tuple[JobDirectory, Job]:
+    """Look at the cluster and make the job directory of a job that is to be trained."""
+    job = Job.from_file(folder / JOB_FILE, [f"storage={json.dumps(submission.storage, ensure_ascii=False)}"])
+    start = open_start(job)
+    if start is not None:
+        job = job.starting_from(start.parameters_sha256)
+    elsewhere = [path for key, path in _paths(job).items() if key not in submission.inputs]
+    _look_at_nodes(submission.storage, elsewhere)
+    home = new_home(submission.storage, submission.job)
+    with owned(home):
+        places = bring_inputs(home, folder, submission.inputs)
+        brought = Job.from_text(
+            job.to_yaml(), overrides=[f"{key}={json.dumps(path, ensure_ascii=False)}" for key, path in places.items()]
+        )
+        write_text(home.job_file, brought.to_yaml())
+    return home, brought
+
+
+def _prepare_resumed(submission: Submission, folder: Path) -> tuple[JobDirectory, Job]:
+    """Look at the cluster for a job that is to go on."""
+    home = open_home(submission.storage, submission.job)
+    job, _ = jobs_to_resume(home, submission.overrides)
+    with owned(home):  # refused while it runs
+        _look_at_nodes(submission.storage, _paths(job).values())
+    return home, job
+
+
+def _look_at_nodes(storage: str, files: Iterable[str]) -> None:
+    count = check_nodes(storage, files)
+    if count > 1:
+        say(f"{count} nodes have the same versions, and see storage and data")
+
+
+def _paths(job: Job) -> dict[str, str]:
+    """Return the files that a job reads, by key."""
+    values = job.model_dump()
+    found = {}
+    for key in TRAVELLING:
+        section, _, name = key.partition(".")
+        if isinstance(values[section][name], str):
+            found[key] = values[section][name]
+    return found
+
+
+def _note_submission(home: JobDirectory, submission: Submission) -> None:
+    facts = {"format": 1, "address": ray.get_runtime_context().gcs_address, "attempt": submission.attempt}
+    write_json(home.path / SUBMISSION_FILE, {**facts, "submitted": utc_now()})
+
+
+@contextmanager
+def _stop_on_signals(stop: StopRequest) -> Iterator[Callable[[], None]]:
+    """Turn a first signal into a stop request and a second one into KeyboardInterrupt; lend what puts the handlers back."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        with suppress(OSError):  # not sys.stdout: it may be in the middle of a write
+            os.write(1, b"asked to stop: ends after this step, with a checkpoint\n")
+
+    def listen() -> None:
+        for number in _SIGNALS:
+            signal.signal(number, handle)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    listen()
+    try:
+        yield listen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
