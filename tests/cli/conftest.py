@@ -41,9 +41,10 @@ Dbp = Callable[..., Ran]
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of a plain shell in a pipe."""
+    """The environment of a plain shell in a pipe, of a user who knows of no service."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "DBP_", "PYTEST"))}
-    return {**kept, "COLUMNS": "100", "TERM": "xterm-256color", **changes}
+    nowhere = {"XDG_CONFIG_HOME": "/nonexistent/config", "XDG_STATE_HOME": "/nonexistent/state"}
+    return {**kept, **nowhere, "COLUMNS": "100", "TERM": "xterm-256color", **changes}
 
 
 @pytest.fixture
