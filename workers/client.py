@@ -33,6 +33,7 @@ from dbp.workers.service_view import ServiceJob, combine, group
 from dbp.workers.storages import FarReading, NearReading, Reading, is_here
 
 _POLL_SECONDS = 0.5
+ENDING_SECONDS = 20.0  # so long a driver may take to end after its job
 PATIENCE_SECONDS = 60.0  # so long a service may be away while a job is waited for
 
 Checkpoints: TypeAlias = list[CheckpointFacts]
@@ -161,13 +162,7 @@ class Client:
 
         `overrides` may change what changes no bit (``training.max_steps=500``, ``workers=4``).
         """
-        job = self._find(job_id)
-        view = combine(job, self._facts([job]).get(job.id), self.address)
-        if view.is_alive or (job.newest is not None and not job.newest.has_ended):
-            raise JobDirectoryError(
-                f"{job.id}: is {view.state} ({view.message}); expected a job that has ended. `dbp watch {job.id}` shows it, "
-                f"`dbp cancel {job.id}` ends it"
-            )
+        job, view = self._ended(job_id, f"`dbp watch {job_id}` shows it, `dbp cancel {job_id}` ends it")
         return self._handover.resume(job, view, overrides)
 
     def checkpoints(self, job_id: str) -> Checkpoints:
@@ -189,12 +184,7 @@ class Client:
 
     def delete(self, job_id: str) -> None:
         """Remove a job that does not run: its directory, and what Ray remembers of it. It cannot be undone."""
-        job = self._find(job_id)
-        view = combine(job, self._facts([job]).get(job.id), self.address)
-        if view.is_alive or (job.newest is not None and not job.newest.has_ended):
-            raise JobDirectoryError(
-                f"{job.id}: is {view.state}; expected a job that has ended. Stop it first: dbp cancel {job.id}"
-            )
+        job, _ = self._ended(job_id, f"Stop it first: dbp cancel {job_id}")
         if job.storage is not None:
             self._reading_of(job).remove(job.id)
         for attempt in job.attempts:
@@ -244,6 +234,20 @@ class Client:
             if reading.is_near:
                 ids += [str(facts["job"]) for facts in reading.describe_jobs()]
         raise UnknownJobError(job_id, f"at {self.address}", ids)
+
+    def _ended(self, job_id: str, advice: str) -> tuple[ServiceJob, JobView]:
+        """Return a job that has ended, its driver too. JobDirectoryError, with `advice`, for any other."""
+        job = self._find(job_id)
+        view = combine(job, self._facts([job]).get(job.id), self.address)
+        until = time.monotonic() + ENDING_SECONDS
+        while not view.is_alive and job.newest is not None and not job.newest.has_ended and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)  # the job has written its last word, and its driver is about to end
+            job = self._refreshed(job)
+        if view.is_alive or (job.newest is not None and not job.newest.has_ended):
+            raise JobDirectoryError(
+                f"{job_id}: is {view.state} ({view.message}); expected a job that has ended. {advice}"
+            )
+        return job, view
 
     def _refreshed(self, job: ServiceJob) -> ServiceJob:
         return group(self._jobs.jobs()).get(job.id, job)

@@ -141,6 +141,12 @@ def job_file(tmp_path: Path) -> Path:
     return write_small_job(tmp_path)
 
 
+@pytest.fixture
+def job_file_in() -> Callable[[Path], Path]:
+    """``job_file_in(folder)`` writes it there."""
+    return write_small_job
+
+
 @pytest.fixture(scope="session")
 def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")

@@ -65,9 +65,7 @@ def test_a_job_is_submitted_and_its_model_fetched(client: Client, tmp_path):
 def test_cancelled_resumed_and_read_through_the_cluster(far: Client, tmp_path):
     """The same bits as if nothing had happened; every question is asked through the cluster."""
     client = far
-    name = client.submit(
-        small_job(tmp_path, ENDLESS, "workers=1"), job_id="far-1", storage=client.service.storage
-    )
+    name = client.submit(small_job(tmp_path, ENDLESS, "workers=1"), job_id="far-1", storage=client.service.storage)
     with pytest.raises(JobDirectoryError, match="dbp resume far-1"):
         client.submit(small_job(tmp_path), job_id="far-1", storage=client.service.storage)
     wait_until(client, name, lambda view: (view.step or 0) > 0)
@@ -131,7 +129,7 @@ def test_a_table_on_the_clusters_side_alone_is_refused_by_the_driver(client: Cli
 def test_what_cannot_work_is_refused_before_anything_is_started(client: Client, tmp_path):
     before = {view.job for view in client.list()}
     storage = client.service.storage
-    with pytest.raises(JobFileError, match="expected at most|room for 2"):
+    with pytest.raises(JobFileError, match="room for 2"):
         client.submit(small_job(tmp_path, "workers=3"), storage=storage)
     with pytest.raises(JobFileError, match=r"gone\.csv: no such file"):
         client.submit(small_job(tmp_path, f"data.train={tmp_path / 'gone.csv'}"), storage=storage)

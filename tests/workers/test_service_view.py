@@ -40,7 +40,12 @@ def seen(described, *attempts: RayJob):
         (None, [driver("PENDING")], "PENDING", "starts"),
         (None, [driver("RUNNING")], "PENDING", "starts"),
         (None, [driver("STOPPED")], "STOPPED", "before it started"),
-        (None, [driver("FAILED", message="Job failed:\nx\nFAILED: refused: no such column")], "FAILED", "no such column"),
+        (
+            None,
+            [driver("FAILED", message="Job failed:\nx\nFAILED: refused: no such column")],
+            "FAILED",
+            "no such column",
+        ),
         (facts(), [driver()], "RUNNING", "training"),
         (facts("SUCCEEDED"), [driver("SUCCEEDED")], "SUCCEEDED", "training"),
         (facts("STOPPED"), [driver("STOPPED")], "STOPPED", "training"),

@@ -71,7 +71,9 @@ def test_a_file_that_is_not_here_may_be_on_the_cluster_but_never_on_this_machine
 
 def test_a_relative_path_that_leads_to_nothing_is_refused_wherever_the_job_runs(tmp_path):
     file = tmp_path / "job.yaml"
-    file.write_text("data: {train: gone.csv, validation: /mnt/there.csv}\nnetwork: {start_from: s3://b/m.safetensors}\n")
+    file.write_text(
+        "data: {train: gone.csv, validation: /mnt/there.csv}\nnetwork: {start_from: s3://b/m.safetensors}\n"
+    )
     with pytest.raises(JobFileError) as refused:
         check_written_paths(file)
     assert [problem.path for problem in refused.value.problems] == ["data.train"]
@@ -84,7 +86,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, kind):
 
     place = tmp_path / "odd.csv"
     place.mkdir() if kind == "folder" else os.mkfifo(place)
-    with pytest.raises(JobFileError, match="folder|not a regular file"):
+    with pytest.raises(JobFileError, match=r"folder|not a regular file"):
         sort_files(small_job(tmp_path, f"data.train={place}"), "job", elsewhere=True)
 
 
