@@ -31,6 +31,7 @@ from dbp.jobs.local_service import (
 )
 from dbp.jobs.lock import hold_lock
 from dbp.jobs.processes import boot_id
+from dbp.storage.atomic_files import storage_error
 from dbp.workers.authentication import make_token, read_token
 from dbp.workers.jobs_http import RayJob, ask, jobs_of, stop_job
 from dbp.workers.ray_head import LOOPBACK, choose_port, gcs_address, launch, log_folder, usable_cpus
@@ -98,6 +99,7 @@ def stop(tell: Tell, patience: float = CHECKPOINT_PATIENCE) -> Stopped:
 def _start(cpus: int | None, storage: str, tell: Tell) -> LocalService:
     count = cpus if cpus is not None else usable_cpus()
     tell(f"starts Ray on this machine with {count} CPU{'s' if count != 1 else ''} (a few seconds)")
+    _make_storage(storage)
     temporary = Path(tempfile.mkdtemp(prefix="dbp-", dir=_short_folder()))  # 0700
     service: LocalService | None = None
     try:
@@ -243,6 +245,15 @@ def _alone() -> Iterator[None]:
             yield
     except JobDirectoryError as error:
         raise ServiceError(f"another `dbp up` or `dbp down` is at work here: {error}") from error
+
+
+def _make_storage(storage: str) -> None:
+    if "://" in storage:
+        return
+    try:
+        Path(storage).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error("be made", Path(storage), error) from error
 
 
 def _short_folder() -> str:

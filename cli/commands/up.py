@@ -50,13 +50,4 @@ def up(cpus: Cpus = None, storage: JobStorage = DEFAULT_STORAGE, json: Json = Fa
 
 
 def _absolute(storage: str) -> str:
-    if "://" in storage:
-        return storage
-    from dbp.storage.atomic_files import storage_error
-
-    folder = Path(storage).expanduser().absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error("be made", folder, error) from error
-    return str(folder)
+    return storage if "://" in storage else str(Path(storage).expanduser().absolute())
