@@ -23,7 +23,7 @@ RAY = Path(sys.executable).with_name("ray")
 TUNED = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
+    "health_check_timeout_ms": 2000,
     "health_check_failure_threshold": 4,
 }
 
@@ -131,7 +131,12 @@ class Cluster:
         )
         own = [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
         own += [f"--node-ip-address={ip}", f"--num-cpus={cpus}", "--min-worker-port=0", "--max-worker-port=0"]
-        own += ["--object-store-memory=83886080", f"--temp-dir={self.folder}", "--disable-usage-stats", "--block"]
+        own += [
+            "--object-store-memory=83886080",
+            f"--temp-dir={self.folder}/{len(self.nodes)}",
+            "--disable-usage-stats",
+            "--block",
+        ]
         own += [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         log = open(self.folder / f"node-{len(self.nodes)}.log", "wb")  # noqa: SIM115 (the process writes into it)
         with log:
