@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -76,6 +76,7 @@ class Client:
             service = replace(service, token_file=Path(token_file))
         warn = on_warning or (lambda text: warnings.warn(text, stacklevel=3))
         self.service = service
+        self._warn = warn
         self._jobs = RayJobs(service.address, find_token(service), insecure=insecure)
         if insecure:
             warn(f"{service.address}: --insecure: whoever reaches this address can run code there")
@@ -112,7 +113,14 @@ class Client:
     def list(self) -> list[JobView]:
         """Return the service's jobs, those that Ray remembers and those below the service's storage, oldest first."""
         known = group(self._jobs.jobs())
-        facts = self._facts(list(known.values()))
+        facts: dict[str, dict[str, object]] = {}
+        unread: dict[str, str] = {}
+        for storage, jobs in _by_storage(known.values()).items():
+            try:
+                facts |= self._facts(jobs)
+            except InputError as error:  # one storage that is away hides no other
+                self._warn(f"{storage}: {error}")
+                unread |= {job.id: f"{storage} cannot be read" for job in jobs}
         if self.service.storage is not None:
             known_by = [job.id for job in known.values() if job.storage == self.service.storage]
             reading = self._reading(self.service.storage, known_by)
@@ -121,7 +129,10 @@ class Client:
                     name = str(each["job"])
                     known.setdefault(name, ServiceJob(name, self.service.storage))
                     facts.setdefault(name, each)
-        return [combine(job, facts.get(job.id), self.address) for job in known.values()]
+        views = [combine(job, facts.get(job.id), self.address) for job in known.values()]
+        return [
+            replace(view, state="UNKNOWN", message=unread[view.job]) if view.job in unread else view for view in views
+        ]
 
     def status(self, job_id: str) -> JobView:
         """Return where a job stands."""
@@ -261,12 +272,8 @@ class Client:
     def _facts(self, jobs: Sequence[ServiceJob]) -> dict[str, dict[str, object]]:
         """Return what the directories of these jobs say, by id; one question for each storage."""
         found: dict[str, dict[str, object]] = {}
-        by_storage: dict[str, list[str]] = {}
-        for job in jobs:
-            waits = job.newest is not None and job.newest.status == "PENDING" and len(job.attempts) == 1
-            if job.storage is not None and not waits:
-                by_storage.setdefault(job.storage, []).append(job.id)
-        for storage, ids in by_storage.items():
+        for storage, begun in _by_storage(jobs).items():
+            ids = [job.id for job in begun]
             for facts in self._reading(storage, ids).describe_jobs(ids):
                 found[str(facts["job"])] = facts
         return found
@@ -282,3 +289,13 @@ class Client:
         if self.is_local or is_here(storage, jobs):
             return NearReading(storage)
         return FarReading(storage, ClusterReading(self._jobs))
+
+
+def _by_storage(jobs: Iterable[ServiceJob]) -> dict[str, list[ServiceJob]]:
+    """Return the jobs that may have a directory by now, by where that is."""
+    found: dict[str, list[ServiceJob]] = {}
+    for job in jobs:
+        waits = job.newest is not None and job.newest.status == "PENDING" and len(job.attempts) == 1
+        if job.storage is not None and not waits:
+            found.setdefault(job.storage, []).append(job)
+    return found

@@ -10,8 +10,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -63,9 +63,10 @@ class Door:
             with closing(http.client.HTTPConnection(self.host, self.port, timeout=seconds)) as connection:
                 connection.sock = self._connect(min(seconds, CONNECT_SECONDS))
                 connection.sock.settimeout(seconds)
-                connection.request(method, self._prefix + path, body, dict(headers or {}))
-                response = connection.getresponse()
-                data = response.read(most + 1)
+                with _hanging_up(connection.sock, seconds):
+                    connection.request(method, self._prefix + path, body, dict(headers or {}))
+                    response = connection.getresponse()
+                    data = response.read(most + 1)
         except (http.client.HTTPException, ssl.SSLError, UnicodeError) as error:
             raise ServiceError(
                 f"{self.address}: something answers there, but not as a Ray dashboard does ({_words(error)}); "
@@ -118,6 +119,31 @@ class Door:
         if not found:
             raise TimeoutError("its name could not be looked up in time")
         return found
+
+
+@contextmanager
+def _hanging_up(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Hang up when the block takes longer: a server that sends a byte now and then is never silent. TimeoutError then."""
+    late = threading.Event()
+
+    def hang_up() -> None:
+        late.set()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        if late.is_set():
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise TimeoutError
 
 
 _Place = tuple[

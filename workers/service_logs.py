@@ -21,9 +21,7 @@ _BYTES_PER_SECOND = 4 << 20  # a log is read from its start each time: the longe
 def read_log(jobs: RayJobs, job: ServiceJob, reading: Reading, follow: bool) -> Iterator[str]:
     """Yield the lines of all attempts that Ray remembers; where it remembers none, those of the job directory's log."""
     if not job.attempts:
-        logs = [file for file in reading.survey(job.id)["files"] if file["name"] == "log.txt"]
-        data = b"".join(part for _, part in reading.contents(job.id, logs))
-        yield from data.decode(errors="replace").splitlines()
+        yield from _of_directory(job, reading)
         return
     for number, attempt in enumerate(job.attempts):
         if len(job.attempts) > 1:
@@ -31,7 +29,22 @@ def read_log(jobs: RayJobs, job: ServiceJob, reading: Reading, follow: bool) -> 
         if follow and number == len(job.attempts) - 1:
             yield from _followed(jobs, attempt)
         else:
-            yield from jobs.log(attempt.id).splitlines()
+            yield from _log_of(jobs, attempt).splitlines()
+
+
+def _log_of(jobs: RayJobs, attempt: RayJob) -> str:
+    try:
+        return jobs.log(attempt.id)
+    except ServiceError as error:
+        if not attempt.has_ended:
+            raise
+        return f"(not there any more: {error})"  # the node that it ran on is gone, and other attempts need not be
+
+
+def _of_directory(job: ServiceJob, reading: Reading) -> Iterator[str]:
+    logs = [file for file in reading.survey(job.id)["files"] if file["name"] == "log.txt"]
+    data = b"".join(part for _, part in reading.contents(job.id, logs))
+    yield from data.decode(errors="replace").splitlines()
 
 
 def _followed(jobs: RayJobs, attempt: RayJob) -> Iterator[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.server
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -187,3 +189,21 @@ def test_odd_job_ids_reach_no_service(dbp: Dbp, job: Path, server, name: str) ->
 
 def test_a_step_that_is_none(dbp: Dbp, job: Path) -> None:
     dbp("fetch", "a-1", "--step", "often").refuses("--step often", "expected a number, best or last")
+
+
+def test_a_server_that_never_stops_talking(dbp: Dbp, job: Path) -> None:
+    """A byte now and then is no silence: the whole answer has a time limit, too."""
+    with socket.socket() as endless:
+        endless.bind(("127.0.0.1", 0))
+        endless.listen()
+
+        def talk() -> None:
+            connection, _ = endless.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                while True:
+                    connection.sendall(b"x")
+                    time.sleep(0.5)
+
+        threading.Thread(target=talk, daemon=True).start()
+        dbp("submit", job, "--address", f"127.0.0.1:{endless.getsockname()[1]}").refuses("no answer in time")
