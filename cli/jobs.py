@@ -1,75 +1,19 @@
-"""A job directory as the commands show it."""
+"""What commands need of a job directory: its model, and whether there is anything left to do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dbp.errors import JobDirectoryError, ModelFileError
+from dbp.errors import ModelFileError
 from dbp.jobs.directory import JobDirectory
-from dbp.jobs.status import Status, describe_state, read_status
+from dbp.jobs.view import describe
 from dbp.storage.uris import is_uri
 
 if TYPE_CHECKING:
     from dbp.jobs.job import Job
     from dbp.models.model import Model
-
-
-@dataclass(frozen=True)
-class JobView:
-    """What is known about a job. `state` is one of the status file's, LOST (its process is gone) or UNKNOWN (no usable file)."""
-
-    job: str
-    directory: Path | str  # or its URI
-    state: str
-    message: str
-    status: Status | None
-
-    @property
-    def progress(self) -> str | None:
-        """Steps done of steps to do; of a job of several runs, the runs."""
-        if self.status and self.status.runs:
-            return f"{self.status.runs.done}/{self.status.runs.count} runs"
-        return f"{self.status.step}/{self.status.max_steps}" if self.status else None
-
-    @property
-    def loss(self) -> float | None:
-        """The last loss, where there is one."""
-        return self.status.loss if self.status else None
-
-    @property
-    def started(self) -> str | None:
-        """When the last attempt began, in UTC."""
-        return self.status.started if self.status else None
-
-    def to_json(self) -> dict[str, object]:
-        """Return the job for `--json`: its identity first, then all that its status file says."""
-        facts = self.status.to_json() if self.status else {"step": None, "loss": None}
-        own = {
-            "job": self.job,
-            "state": self.state,
-            "step": facts["step"],
-            "loss": facts["loss"],
-            "message": self.message,
-        }
-        return {**own, "directory": self.directory, **{key: value for key, value in facts.items() if key not in own}}
-
-
-def describe(directory: JobDirectory) -> JobView:
-    """Return what is known about the job; a damaged status file is told as its message, so that the others can be listed."""
-    directory.fetch(directory.status_file)
-    try:
-        status = read_status(directory.status_file)
-    except JobDirectoryError as error:
-        return JobView(directory.id, directory.place, "UNKNOWN", str(error), None)
-    if status is None:
-        return JobView(
-            directory.id, directory.place, "UNKNOWN", "no status file; the run ended while it was being made", None
-        )
-    shown = describe_state(status)
-    return JobView(directory.id, directory.place, shown.state, shown.message, status)
 
 
 def open_model(name: str, storage: Path | str) -> Model:

@@ -9,18 +9,24 @@ import typer
 
 from dbp import __version__
 from dbp.cli.commands import (
+    cancel,
     checkpoints,
+    delete,
     down,
     evaluate,
+    fetch,
     init,
     list_jobs,
+    logs,
     plot,
     predict,
     resume,
     run,
     status,
+    submit,
     up,
     validate,
+    watch,
 )
 from dbp.cli.errors import exit_codes
 from dbp.cli.output import prepare_streams, talk_warnings
@@ -59,6 +65,12 @@ _register("run", run.run)
 _register("resume", resume.resume)
 _register("up", up.up)
 _register("down", down.down)
+_register("submit", submit.submit)
+_register("watch", watch.watch)
+_register("logs", logs.logs)
+_register("cancel", cancel.cancel)
+_register("fetch", fetch.fetch)
+_register("delete", delete.delete)
 _register("list", list_jobs.list_jobs)
 _register("status", status.status)
 _register("checkpoints", checkpoints.checkpoints)

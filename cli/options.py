@@ -35,6 +35,22 @@ Address = Annotated[
         "--address", metavar="ADDRESS", help="A running Ray cluster. Default: a Ray of our own.", show_default=False
     ),
 ]
+ServiceAddress = Annotated[
+    str | None,
+    Option(
+        "--address",
+        metavar="ADDRESS",
+        help="The service: http://host:8265. Default: DBP_ADDRESS, the configuration file, or the service of `dbp up`.",
+        show_default=False,
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    Option("--token-file", metavar="FILE", help="The file with the service's token.", show_default=False),
+]
+Insecure = Annotated[bool, Option("--insecure", help="Accept a service that asks for no token.")]
+Follow = Annotated[bool, Option("--follow", help="Watch the job until it ends; Ctrl-C leaves it running.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
 Storage = Annotated[
     str, Option("--storage", metavar="FOLDER", help="The folder or URI that holds the job directories.")
 ]

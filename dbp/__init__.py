@@ -3,6 +3,7 @@
     import dbp
     result = dbp.train(dbp.Job.from_file("job.yaml"))
     model = dbp.load_model("model.safetensors")
+    job_id = dbp.Client().submit("job.yaml")
 
 Importing dbp loads neither Ray nor anything of the command line. The names below are looked up when first used.
 """
@@ -13,18 +14,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dbp.errors import DbpError, InputError, JobFailedError
+    from dbp.errors import DbpError, InputError, JobFailedError, ServiceError
     from dbp.jobs.job import Job
     from dbp.models.model import Model, load_model
     from dbp.network.network import Network
     from dbp.sums.gradient import error_signals, gradient_sum
     from dbp.sums.partial_sum import PartialSum
+    from dbp.workers.client import Client
     from dbp.workers.train import Result, resume, train
 
 __version__ = "0.1.0"
 
-# `train` and `resume` live above the library, in dbp.workers: this table is the one door that looks up.
+# `Client`, `train` and `resume` live above the library, in dbp.workers: this table is the one door that looks up.
 _HOMES = {
+    "Client": "dbp.workers.client",
     "DbpError": "dbp.errors",
     "InputError": "dbp.errors",
     "Job": "dbp.jobs.job",
@@ -33,6 +36,7 @@ _HOMES = {
     "Network": "dbp.network.network",
     "PartialSum": "dbp.sums.partial_sum",
     "Result": "dbp.workers.train",
+    "ServiceError": "dbp.errors",
     "error_signals": "dbp.sums.gradient",
     "gradient_sum": "dbp.sums.gradient",
     "load_model": "dbp.models.model",
@@ -41,6 +45,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Client",
     "DbpError",
     "InputError",
     "Job",
@@ -49,6 +54,7 @@ __all__ = [
     "Network",
     "PartialSum",
     "Result",
+    "ServiceError",
     "__version__",
     "error_signals",
     "gradient_sum",

@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
+import shlex
+from typing import Annotated
+
+import typer
+
 from dbp.cli.foreground import run_in_foreground
 from dbp.cli.jobs import finished
-from dbp.cli.options import DEFAULT_STORAGE, Address, JobName, Json, Overrides, Quiet, Storage, Workers
-from dbp.cli.output import Mode, Output, talk
+from dbp.cli.options import (
+    DEFAULT_STORAGE,
+    Follow,
+    Insecure,
+    JobName,
+    Json,
+    Overrides,
+    Quiet,
+    Storage,
+    TokenFile,
+    Workers,
+)
+from dbp.cli.output import Mode, Output, flush_results, talk
+from dbp.cli.service import Access, Found, find_job, submitted_from
+from dbp.errors import JobDirectoryError
+from dbp.jobs.directory import JobDirectory
+
+Here = Annotated[bool, typer.Option("--here", help="Train in this process, also where a service ran the job before.")]
+EitherAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="The service of a submitted job; of a job of this machine, a Ray cluster to use for its workers.",
+        show_default=False,
+    ),
+]
 
 
 def resume(
@@ -13,21 +43,74 @@ def resume(
     workers: Workers = None,
     overrides: Overrides = None,
     storage: Storage = DEFAULT_STORAGE,
-    address: Address = None,
+    here: Here = False,
+    follow: Follow = False,
+    address: EitherAddress = None,
+    token_file: TokenFile = None,
+    insecure: Insecure = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted job, to the same bits as if it had never stopped.
 
-    --set training.max_steps=N, or other `stopping` rules, go on with a finished job; nothing that would change a step can be set.
+    A submitted job goes on on its service, any other in this process. --set training.max_steps=N, or other `stopping` rules, go on
+    with a finished job; nothing that would change a step can be set.
     """
-    from dbp.jobs.directory import JobDirectory
-    from dbp.jobs.job import Job
-
-    directory = JobDirectory.find(job, storage)
     changes = list(overrides or ())
     if workers is not None:
         changes.append(f"workers={workers}")
+    directory = _directory_here(job, storage)
+    if here or (directory is not None and submitted_from(directory) is None):
+        own = directory or JobDirectory.find(job, storage)
+        _resume_here(own, changes, address, json=json, quiet=quiet)
+        return
+    found = find_job(job, storage, Access(address, token_file, insecure))
+    if found.client is None:
+        raise JobDirectoryError(
+            f"{found.id}: was submitted to {submitted_from(found.local) or 'a service'}, which is not there; expected one that "
+            "knows it (`dbp up`, --address). To go on in this process: --here"
+        )
+    _resume_there(found, changes, follow, Output(json=json))
+
+
+def _directory_here(job: str, storage: str) -> JobDirectory | None:
+    try:
+        return JobDirectory.find(job, storage)
+    except JobDirectoryError:
+        return None
+
+
+def _resume_there(found: Found, changes: list[str], follow: bool, output: Output) -> None:
+    client = found.client
+    assert client is not None
+    view = client.status(found.id)
+    if view.state == "SUCCEEDED" and not changes:
+        talk(f"{view.job} is done already: {view.message}. For more steps: --set training.max_steps=N")
+        if output.mode is Mode.JSON:
+            output.json(view.to_json())
+        return
+    name = client.resume(found.id, changes)
+    if output.mode is Mode.JSON:
+        output.json({"job": name})
+    else:
+        output.text(name)
+    flush_results()
+    shown = shlex.quote(name)
+    if not follow:
+        talk(f"goes on at {client.address}; to look at it: dbp watch {shown}")
+        return
+
+    from dbp.cli.following import detaching, leave_as
+    from dbp.cli.watching import watch
+
+    with detaching(name):
+        view = watch(found)
+    leave_as(view)
+
+
+def _resume_here(directory: JobDirectory, changes: list[str], address: str | None, *, json: bool, quiet: bool) -> None:
+    from dbp.jobs.job import Job
+
     directory.fetch(directory.job_file)
     wanted = Job.from_file(directory.job_file, changes)
     done = finished(directory, wanted)

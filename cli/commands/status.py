@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dbp.cli.jobs import describe
-from dbp.cli.options import DEFAULT_STORAGE, JobName, Json, Storage
+from dbp.cli.options import DEFAULT_STORAGE, Insecure, JobName, Json, ServiceAddress, Storage, TokenFile
 from dbp.cli.output import Mode, Output
+from dbp.cli.service import Access, find_job
+from dbp.jobs.view import describe
 
 
-def status(job: JobName, storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:
+def status(
+    job: JobName,
+    storage: Storage = DEFAULT_STORAGE,
+    address: ServiceAddress = None,
+    token_file: TokenFile = None,
+    insecure: Insecure = False,
+    json: Json = False,
+) -> None:
     """Show where a job stands."""
-    from dbp.jobs.directory import JobDirectory
-
-    view = describe(JobDirectory.find(job, storage))
+    found = find_job(job, storage, Access(address, token_file, insecure))
+    view = found.client.status(found.id) if found.client else describe(found.local)
     output = Output(json=json)
     if output.mode is Mode.JSON:
         output.json(view.to_json())
@@ -24,6 +31,8 @@ def status(job: JobName, storage: Storage = DEFAULT_STORAGE, json: Json = False)
         "loss": view.loss,
         "message": view.message,
     }
+    if view.service is not None:
+        fields["service"] = view.service
     if view.status is not None and view.status.runs is not None:
         fields = {("runs done" if name == "step" else name): value for name, value in fields.items()}
         fields["best run"] = view.status.runs.best

@@ -16,6 +16,7 @@ from bad_input.tables import write_csv
 DBP = Path(sys.executable).with_name("dbp")
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "DBP_", "PYTEST"))},
+    **dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"), "/nonexistent"),  # no service, no token of one
     "COLUMNS": "100",
     "OPENBLAS_NUM_THREADS": "1",
 }

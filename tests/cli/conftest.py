@@ -44,9 +44,10 @@ Dbp = Callable[..., Ran]
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of a plain shell in a pipe."""
+    """The environment of a plain shell in a pipe, of a user who knows of no service."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "DBP_", "PYTEST"))}
-    return {**kept, "COLUMNS": "100", "TERM": "xterm-256color", **changes}
+    nowhere = {"XDG_CONFIG_HOME": "/nonexistent/config", "XDG_STATE_HOME": "/nonexistent/state"}
+    return {**kept, **nowhere, "COLUMNS": "100", "TERM": "xterm-256color", **changes}
 
 
 @pytest.fixture
@@ -141,6 +142,12 @@ checkpoint: {every: 5}
 def job_file(tmp_path: Path) -> Path:
     """The small job, in `tmp_path`."""
     return write_small_job(tmp_path)
+
+
+@pytest.fixture
+def job_file_in() -> Callable[[Path], Path]:
+    """``job_file_in(folder)`` writes it there."""
+    return write_small_job
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,10 @@ Dbp = Callable[..., Any]
 DbpEach = Callable[..., list[Any]]
 Start = Callable[..., "subprocess.Popen[str]"]
 
-COMMANDS = ("init", "validate", "run", "resume", "list", "status", "checkpoints", "predict", "evaluate", "plot")
+COMMANDS = (
+    *("init", "validate", "run", "resume", "list", "status", "checkpoints", "predict", "evaluate", "plot"),
+    *("submit", "watch", "logs", "cancel", "fetch", "delete"),
+)
 
 
 def test_help_is_quick_and_names_every_command(dbp: Dbp) -> None:
@@ -50,11 +53,11 @@ def test_version(dbp: Dbp) -> None:
 
 
 def test_every_command_has_help(dbp_each: DbpEach) -> None:
-    """Help is a result: stdout, 0. Every command but init, which writes a file, takes --json."""
+    """Help is a result: stdout, 0. Every command but init and watch, which have no one result, takes --json."""
     for command, ran in zip(COMMANDS, dbp_each([(command, "-h") for command in COMMANDS]), strict=True):
         assert (ran.code, ran.err) == (0, "")
         assert ran.out.startswith(f"Usage: dbp {command}")
-        assert ("--json" in ran.out) == (command != "init")
+        assert ("--json" in ran.out) == (command not in ("init", "watch"))
 
 
 def test_an_unknown_option(dbp: Dbp) -> None:
