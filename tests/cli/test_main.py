@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,15 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 COMMANDS = (
     *("init", "validate", "run", "resume", "list", "status", "checkpoints", "predict", "evaluate", "plot"),
-    *("submit", "watch", "logs", "cancel", "fetch", "delete"),
+    *("up", "down", "submit", "watch", "logs", "cancel", "fetch", "delete"),
 )
 
 
-def test_help_is_quick_and_names_every_command(dbp: Dbp) -> None:
-    """`dbp --help` takes less than a second (best of three) and loads nothing heavy."""
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        ran = dbp("--help")
-        seconds.append(time.perf_counter() - began)
+def test_help_names_every_command(dbp: Dbp) -> None:
+    """Each with a line on what it does."""
+    ran = dbp("--help")
     assert ran.code == 0
     assert all(re.search(rf"^  {command} +[A-Z]", ran.out, re.MULTILINE) for command in COMMANDS)
-    assert min(seconds) < 1.0
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
