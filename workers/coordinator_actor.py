@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import ray
 
-from dbp.errors import DbpError, InputError
+from dbp.errors import DbpError, InputError, WorkersLostError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.status import State
 from dbp.training.progress_lines import ProgressLines
@@ -42,11 +42,12 @@ class Order:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended. A refused one was the mistake of whoever handed it in."""
+    """How a run ended. A refused one was the mistake of whoever handed it in; in a deserted one no worker was left."""
 
     state: State
     message: str
     refused: bool = False
+    deserted: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,10 @@ class Coordinator:
             home = open_home(order.storage, order.job)
             with owned(home, TAKE_OVER_S):
                 return self._train(home, order)
-        except DbpError as error:
-            return Ended("FAILED", str(error), refused=isinstance(error, InputError))
         except Exception as error:
-            self._say(traceback.format_exc())
-            return Ended("FAILED", in_words(error))
+            if not isinstance(error, DbpError):
+                self._say(traceback.format_exc())
+            return ended_by(error)
 
     def _train(self, home: JobDirectory, order: Order) -> Ended:
         job, original = jobs_to_resume(home, order.overrides)
@@ -125,7 +125,7 @@ def _recorded(waiting: Waiting) -> Iterator[None]:
         yield
     except Exception as error:
         if not waiting.closed:
-            waiting.ended("FAILED", str(error) if isinstance(error, DbpError) else in_words(error))
+            waiting.ended("FAILED", ended_by(error).message)
         raise
 
 
@@ -143,6 +143,9 @@ class _Telling(ProgressLines):
             self._waiting.waits_for(text)
 
 
-def in_words(error: Exception) -> str:
-    """Return what to call an error that nobody meant to raise."""
-    return f"a bug in dbp: {type(error).__name__}: {error}"
+def ended_by(error: Exception) -> Ended:
+    """Return how a job ends by an error."""
+    if isinstance(error, DbpError):
+        refused, deserted = isinstance(error, InputError), isinstance(error, WorkersLostError)
+        return Ended("FAILED", str(error), refused, deserted)
+    return Ended("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")

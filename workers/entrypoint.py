@@ -27,10 +27,10 @@ from dbp.jobs.job import Job
 from dbp.jobs.submission import SUBMISSION_FILE, TRAVELLING, Submission, read_submission
 from dbp.storage.atomic_files import write_json, write_text
 from dbp.training.stopping import StopRequest
-from dbp.workers.coordinator_actor import Ended, Order, in_words
+from dbp.workers.coordinator_actor import Ended, Order, ended_by
 from dbp.workers.home import bring_inputs, new_home, open_home, owned
-from dbp.workers.log_observer import say
-from dbp.workers.nodes import check_nodes
+from dbp.workers.driver_log import say
+from dbp.workers.nodes import NodeCheck
 from dbp.workers.supervisor import Supervisor
 from dbp.workers.train import jobs_to_resume
 from dbp.workers.warm_start import open_start
@@ -47,11 +47,10 @@ def main(folder: Path | None = None) -> int:
             ended = run(folder or Path.cwd(), stop, listen)
         except KeyboardInterrupt:
             ended = Ended("STOPPED", "stopped at once")
-        except DbpError as error:
-            ended = Ended("FAILED", str(error), refused=isinstance(error, InputError))
         except Exception as error:
-            logging.getLogger(__name__).exception("a bug in dbp")
-            ended = Ended("FAILED", in_words(error))
+            if not isinstance(error, DbpError):
+                logging.getLogger(__name__).exception("a bug in dbp")
+            ended = ended_by(error)
         finally:
             with suppress(KeyboardInterrupt):
                 ray.shutdown()
@@ -66,7 +65,7 @@ def run(folder: Path, stop: StopRequest, listen: Callable[[], None]) -> Ended:
     _connect()
     listen()  # Ray has put a handler of its own in the place of ours
     prepare = _prepare_new if submission.action == "train" else _prepare_resumed
-    home, job = prepare(submission, folder)
+    home, job, nodes = prepare(submission, folder)
     _note_submission(home, submission)
     supervisor = Supervisor(
         home=home,
@@ -75,6 +74,7 @@ def run(folder: Path, stop: StopRequest, listen: Callable[[], None]) -> Ended:
         restarts=job.service.restarts if submission.restarts is None else submission.restarts,
         stop=stop,
         say=say,
+        check=nodes.look,
     )
     try:
         return supervisor.run()
@@ -89,14 +89,14 @@ def _connect() -> None:
         raise InputError(f"no Ray cluster to run on: {str(error).splitlines()[0]}") from error
 
 
-def _prepare_new(submission: Submission, folder: Path) -> tuple[JobDirectory, Job]:
+def _prepare_new(submission: Submission, folder: Path) -> tuple[JobDirectory, Job, NodeCheck]:
     """Look at the cluster and make the job directory of a job that is to be trained."""
     job = Job.from_file(folder / JOB_FILE, [f"storage={json.dumps(submission.storage, ensure_ascii=False)}"])
     start = open_start(job)
     if start is not None:
         job = job.starting_from(start.parameters_sha256)
     elsewhere = [path for key, path in _paths(job).items() if key not in submission.inputs]
-    _look_at_nodes(submission.storage, elsewhere)
+    nodes = _look_at_nodes(submission.storage, elsewhere)
     home = new_home(submission.storage, submission.job)
     with owned(home):
         places = bring_inputs(home, folder, submission.inputs)
@@ -104,22 +104,24 @@ def _prepare_new(submission: Submission, folder: Path) -> tuple[JobDirectory, Jo
             job.to_yaml(), overrides=[f"{key}={json.dumps(path, ensure_ascii=False)}" for key, path in places.items()]
         )
         write_text(home.job_file, brought.to_yaml())
-    return home, brought
+    return home, brought, nodes
 
 
-def _prepare_resumed(submission: Submission, folder: Path) -> tuple[JobDirectory, Job]:
+def _prepare_resumed(submission: Submission, folder: Path) -> tuple[JobDirectory, Job, NodeCheck]:
     """Look at the cluster for a job that is to go on."""
     home = open_home(submission.storage, submission.job)
     job, _ = jobs_to_resume(home, submission.overrides)
     with owned(home):  # refused while it runs
-        _look_at_nodes(submission.storage, _paths(job).values())
-    return home, job
+        nodes = _look_at_nodes(submission.storage, _paths(job).values())
+    return home, job, nodes
 
 
-def _look_at_nodes(storage: str, files: Iterable[str]) -> None:
-    count = check_nodes(storage, files)
+def _look_at_nodes(storage: str, files: Iterable[str]) -> NodeCheck:
+    nodes = NodeCheck(storage, tuple(files))
+    count = nodes.look()
     if count > 1:
         say(f"{count} nodes have the same versions, and see storage and data")
+    return nodes
 
 
 def _paths(job: Job) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Looks at every node of a cluster before a job begins there: is the same dbp installed, and are storage and data visible?
 
-A tiny task on each node reports; comparing the reports is plain arithmetic. Nodes that join later are not looked at.
+A tiny task on each node reports; comparing the reports is plain arithmetic. All nodes are looked at before anything is made; those
+that join while the job waits, when the job has been given places on them.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import os
 import platform
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -106,23 +107,41 @@ def differences(reports: Sequence[NodeReport]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def check_nodes(storage: str, files: Iterable[str]) -> int:
-    """Ask all nodes of the cluster, this one first; return how many there are. InputError with everything that is wrong."""
-    errand, witness = _errand(storage, tuple(files))
-    try:
-        here = str(ray.util.get_node_ip_address())
-        reports = [report(here, errand), *_ask(errand)]
-    finally:
-        if witness is not None:
-            with suppress(OSError):
-                witness.unlink()
-    problems = differences(reports)
-    if problems:
-        advice = (
-            "dbp, ray, numpy and Python must be the same on all nodes, and storage and data visible from all of them"
-        )
-        raise InputError("\n".join([f"the cluster cannot run this job: {advice}", *(f"  {each}" for each in problems)]))
-    return len(reports) - 1
+@dataclass
+class NodeCheck:
+    """Looks at nodes for one job, at each of them once."""
+
+    storage: str
+    files: tuple[str, ...]
+    looked_at: set[str] = field(default_factory=set)  # node ids
+
+    def look(self, only: Collection[str] | None = None) -> int:
+        """Ask the nodes of the cluster, or `only` some of them, that were not asked before; return how many.
+
+        InputError with everything that is wrong with them.
+        """
+        new = {
+            node["NodeID"]: str(node["NodeManagerAddress"])
+            for node in ray.nodes()
+            if node["Alive"] and node["NodeID"] not in self.looked_at and (only is None or node["NodeID"] in only)
+        }
+        if not new:
+            return 0
+        errand, witness = _errand(self.storage, self.files)
+        try:
+            reports = [report(str(ray.util.get_node_ip_address()), errand), *_ask(new, errand)]
+        finally:
+            if witness is not None:
+                with suppress(OSError):
+                    witness.unlink()
+        problems = differences(reports)
+        if problems:
+            advice = "dbp, ray, numpy and Python must be the same on all nodes, and storage and data visible from all of them"
+            raise InputError(
+                "\n".join([f"the cluster cannot run this job: {advice}", *(f"  {each}" for each in problems)])
+            )
+        self.looked_at |= new.keys()
+        return len(new)
 
 
 def _errand(storage: str, files: tuple[str, ...]) -> tuple[Errand, Path | None]:
@@ -136,13 +155,12 @@ def _errand(storage: str, files: tuple[str, ...]) -> tuple[Errand, Path | None]:
     return Errand(storage, witness.name, text, files), witness
 
 
-def _ask(errand: Errand) -> list[NodeReport]:
+def _ask(nodes: Mapping[str, str], errand: Errand) -> list[NodeReport]:
     asked = {}
-    for node in ray.nodes():
-        if node["Alive"]:
-            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            task = ray.remote(report).options(num_cpus=0, max_retries=1, scheduling_strategy=strategy)
-            asked[task.remote(node["NodeManagerAddress"], errand)] = node["NodeManagerAddress"]
+    for node, address in nodes.items():
+        strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+        task = ray.remote(report).options(num_cpus=0, max_retries=1, scheduling_strategy=strategy)
+        asked[task.remote(address, errand)] = address
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
     answers = []
     for ref in ready:

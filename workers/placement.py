@@ -98,11 +98,15 @@ class Room:
         """Whether all places are there."""
         return str(ray.util.placement_group_table(self.group)["state"]) == "CREATED"
 
-    def places(self) -> list[int]:
-        """Return the places that are on nodes which live, as far as Ray knows."""
+    def nodes(self) -> dict[int, str]:
+        """Return the node of each place that is on one which lives, as far as Ray knows."""
         living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         nodes = ray.util.placement_group_table(self.group)["bundles_to_node_id"]
-        return [place for place, node in sorted(nodes.items()) if node in living]
+        return {place: node for place, node in sorted(nodes.items()) if node in living}
+
+    def places(self) -> list[int]:
+        """Return the places that are there."""
+        return list(self.nodes())
 
     def coordinator_options(self, place: int, computes: bool) -> dict[str, object]:
         """Return the options of the coordinator's actor: beside the worker of a place, or in its stead where it computes."""

@@ -7,20 +7,21 @@ coordinator needs is in the job directory. Who may be replaced, and how often, i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from dbp.errors import DbpError, JobDirectoryError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.job import Job
 from dbp.jobs.status import read_status
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
-from dbp.workers.coordinator_actor import Coordinator, Ended, News, Order
+from dbp.workers.coordinator_actor import Coordinator, Ended, News, Order, ended_by
 from dbp.workers.home import TAKE_OVER_S, owned
 from dbp.workers.placement import Need, Room, wait_for_room
 
@@ -36,6 +37,13 @@ class Died:
     """A coordinator ended without a result."""
 
     reason: str
+
+
+def outlived(ended: Ended | Died, room_is_whole: bool) -> Ended | Died:
+    """Take a run whose workers went with their nodes for dead: it did not fail by itself, and may be made good elsewhere."""
+    if isinstance(ended, Ended) and ended.deserted and not room_is_whole:
+        return Died(ended.message)
+    return ended
 
 
 @dataclass
@@ -67,7 +75,7 @@ class Restarts:
 
 @dataclass
 class Supervisor:
-    """Runs one job to its end. `order` makes the coordinator's order for a room."""
+    """Runs one job to its end. `order` makes the coordinator's order for a room, `check` looks at the nodes of one (InputError)."""
 
     home: JobDirectory
     job: Job  # with the overrides of this attempt
@@ -75,10 +83,24 @@ class Supervisor:
     restarts: int
     stop: StopRequest
     say: Say
+    check: Callable[[Collection[str]], object] = lambda nodes: None
     _told: str = field(default="", init=False)
 
     def run(self) -> Ended:
-        """Return how the job ended; status.json says the same. A KeyboardInterrupt ends it at once, and goes on from here."""
+        """Return how the job ended; status.json says the same. A KeyboardInterrupt ends it at once, and goes on from here.
+
+        JobDirectoryError where another process has the job.
+        """
+        try:
+            return self._run()
+        except JobDirectoryError:
+            raise
+        except Exception as error:
+            with suppress(DbpError):  # what could not be written is in the log
+                self._settle(ended_by(error))
+            raise
+
+    def _run(self) -> Ended:
         restarts = Restarts(self.restarts)
         room = Room.reserve(Need.of(self.job), f"dbp {self.home.id}")
         try:
@@ -86,7 +108,8 @@ class Supervisor:
             while True:
                 if not self._wait(room, death):
                     return Ended("STOPPED", _STOPPED_WAITING)
-                ended = self._coordinate(room)
+                self.check(set(room.nodes().values()))
+                ended = outlived(self._coordinate(room), room.is_whole())
                 if isinstance(ended, Ended):
                     self._settle(ended)
                     return ended
@@ -109,7 +132,8 @@ class Supervisor:
         """Have the status say how the job ended, if no coordinator was left to write it."""
         status = read_status(self.home.status_file)
         if status is None or status.state in ("PENDING", "RUNNING"):
-            with owned(self.home, TAKE_OVER_S), self._waiting(ended.message) as waiting:
+            attempt = status.attempt if status else None
+            with owned(self.home, TAKE_OVER_S), self._waiting(ended.message, attempt) as waiting:
                 waiting.ended(ended.state, ended.message)
 
     def _wait(self, room: Room, death: str | None) -> bool:
@@ -131,8 +155,8 @@ class Supervisor:
             return False
 
     @contextmanager
-    def _waiting(self, message: str) -> Iterator[Waiting]:
-        waiting = Waiting(self.home, self.job, message)
+    def _waiting(self, message: str, attempt: int | None = None) -> Iterator[Waiting]:
+        waiting = Waiting(self.home, self.job, message, attempt)
         try:
             yield waiting
         finally:

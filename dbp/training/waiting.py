@@ -16,9 +16,12 @@ from dbp.training.status_keeper import StatusKeeper
 
 
 class Waiting:
-    """Keeps the status of a job that waits, in its directory, which is locked. Steps and loss stay those it has reached."""
+    """Keeps the status of a job that waits, in its directory, which is locked. Steps and loss stay those it has reached.
 
-    def __init__(self, directory: JobDirectory, job: Job, message: str) -> None:
+    `attempt` is the number of the attempt that waits; None: the next one.
+    """
+
+    def __init__(self, directory: JobDirectory, job: Job, message: str, attempt: int | None = None) -> None:
         before = read_status(directory.status_file)
         now = utc_now()
         status = Status(
@@ -28,7 +31,7 @@ class Waiting:
             max_steps=job.training.max_steps,
             loss=before.loss if before else None,
             message=message,
-            attempt=next_attempt(before),
+            attempt=attempt or next_attempt(before),
             heartbeat=now,
             pid=os.getpid(),
             host=socket.gethostname(),

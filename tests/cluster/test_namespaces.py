@@ -170,17 +170,34 @@ def test_without_room_for_another_the_worker_that_is_left_goes_on(lab: Lab, tmp_
     assert other_driver.poll() is None
 
 
+def hide(storage: Path) -> tuple[str, ...]:
+    """What a command begins with that sees another folder there."""
+    return ("unshare", "-m", "sh", "-c", f'mount -t tmpfs none {storage} && exec "$@"', "sh")
+
+
 def test_storage_that_one_machine_does_not_see_is_refused(lab: Lab, tmp_path: Path) -> None:
-    """Its folder is another there. Nothing is made, and the machine is named."""
-    storage = tmp_path / "runs"
+    """Nothing is made, and the machine is named; also where it joins while a job waits for it."""
+    storage, hidden = tmp_path / "runs", lab.machines[2]
     storage.mkdir()
-    hidden = lab.machines[2]
     lab.nodes[hidden.ip].kill()
-    lab.add(hidden, 2, ("unshare", "-m", "sh", "-c", f'mount -t tmpfs none {storage} && exec "$@"', "sh"))
+    lab.cluster.wait_for_nodes(2)
+    waiting = stage(tmp_path / "waiting", "b-1", storage, "workers=3")
+    driver = lab.cluster.drive(waiting)
+    wait_for(storage / "b-1", lambda status: "the cluster has only 2" in status.message)
+
+    lab.add(hidden, 2, hide(storage))
     lab.cluster.wait_for_nodes(3)
+    assert driver.wait(200) == 2
+    sentence = f"node {hidden.ip}: {storage} is not there, or another folder (storage)"
+    assert sentence in (waiting / "driver.log").read_text()
+    status = status_of(storage / "b-1")
+    assert status is not None
+    assert (status.state, status.attempt) == ("FAILED", 1)
+    assert sentence in status.message
+
     folder = stage(tmp_path / "staged", "a-1", storage, "workers=2")
     assert lab.cluster.drive(folder).wait(200) == 2
     said = (folder / "driver.log").read_text()
-    assert f"node {hidden.ip}: {storage} is not there, or another folder (storage)" in said
+    assert sentence in said
     assert f"node {lab.machines[1].ip}" not in said
-    assert list(storage.iterdir()) == []
+    assert not (storage / "a-1").exists()

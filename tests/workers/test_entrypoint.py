@@ -95,7 +95,7 @@ def test_too_many_deaths_end_the_job_and_it_can_be_resumed(head: Cluster, tmp_pa
     assert driver.wait(120) == 1
     status = status_of(home)
     assert status is not None
-    assert status.state == "FAILED"
+    assert (status.state, status.attempt) == ("FAILED", 1)
     assert status.message.startswith("the coordinator died once, and service.restarts is 0; the last time: pid ")
     assert status.message.endswith("what it had reached is kept; go on with `dbp resume a-1`")
     assert last_line(folder) == f"FAILED: {status.message}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dbp.errors import InputError
-from dbp.workers.nodes import Errand, NodeReport, check_nodes, differences, own_versions, report
+from dbp.workers.nodes import Errand, NodeCheck, NodeReport, differences, own_versions, report
 
 
 @pytest.fixture
@@ -66,10 +66,13 @@ def test_storage_and_data_that_are_not_there_are_named(errand: Errand, tmp_path:
 
 def test_every_node_of_a_real_cluster_is_asked(local_ray, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a\n")
-    assert check_nodes(str(tmp_path / "runs"), [str(tmp_path / "table.csv")]) == 1
+    check = NodeCheck(str(tmp_path / "runs"), (str(tmp_path / "table.csv"),))
+    assert check.look(only=["another"]) == 0
+    assert check.look() == 1
+    assert check.look() == 0  # once each
     assert list((tmp_path / "runs").iterdir()) == []
     with pytest.raises(InputError) as caught:
-        check_nodes(str(tmp_path / "runs"), [str(tmp_path / "nothing.csv")])
+        NodeCheck(str(tmp_path / "runs"), (str(tmp_path / "nothing.csv"),)).look()
     lines = str(caught.value).splitlines()
     assert lines[0].startswith(
         "the cluster cannot run this job: dbp, ray, numpy and Python must be the same on all nodes"
