@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import ray
 
-from dbp.errors import DbpError, InputError
+from dbp.errors import DbpError, InputError, WorkersLostError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.status import State
 from dbp.training.progress_lines import ProgressLines
@@ -42,11 +42,12 @@ class Order:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended. A refused one was the mistake of whoever handed it in."""
+    """How a run ended. A refused one was the mistake of whoever handed it in; in a deserted one no worker was left."""
 
     state: State
     message: str
     refused: bool = False
+    deserted: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,5 +146,6 @@ class _Telling(ProgressLines):
 def ended_by(error: Exception) -> Ended:
     """Return how a job ends by an error."""
     if isinstance(error, DbpError):
-        return Ended("FAILED", str(error), refused=isinstance(error, InputError))
+        refused, deserted = isinstance(error, InputError), isinstance(error, WorkersLostError)
+        return Ended("FAILED", str(error), refused, deserted)
     return Ended("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")

@@ -39,6 +39,13 @@ class Died:
     reason: str
 
 
+def outlived(ended: Ended | Died, room_is_whole: bool) -> Ended | Died:
+    """Take a run whose workers went with their nodes for dead: it did not fail by itself, and may be made good elsewhere."""
+    if isinstance(ended, Ended) and ended.deserted and not room_is_whole:
+        return Died(ended.message)
+    return ended
+
+
 @dataclass
 class Restarts:
     """Counts the coordinators that died, up to a limit. No I/O."""
@@ -102,7 +109,7 @@ class Supervisor:
                 if not self._wait(room, death):
                     return Ended("STOPPED", _STOPPED_WAITING)
                 self.check(set(room.nodes().values()))
-                ended = self._coordinate(room)
+                ended = outlived(self._coordinate(room), room.is_whole())
                 if isinstance(ended, Ended):
                     self._settle(ended)
                     return ended

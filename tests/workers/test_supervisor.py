@@ -13,13 +13,14 @@ from small_jobs import small_job
 from submitted_jobs import log_of, sha256_of, undisturbed, wait_for
 
 import dbp.workers.supervisor as module
+from dbp.errors import NonFiniteLossError, WorkersLostError
 from dbp.jobs.job import Job
 from dbp.jobs.status import Status
 from dbp.storage.atomic_files import write_text
 from dbp.training.stopping import StopRequest
-from dbp.workers.coordinator_actor import Ended, Order
+from dbp.workers.coordinator_actor import Ended, Order, ended_by
 from dbp.workers.home import new_home
-from dbp.workers.supervisor import Died, Restarts, Supervisor, cause_of_death
+from dbp.workers.supervisor import Died, Restarts, Supervisor, cause_of_death, outlived
 
 LONG_JOB = ("training.max_steps=6000", "checkpoint.every=50", "training.validate_every=100")
 KILLED = Died("pid 7 on a: its process died")
@@ -44,6 +45,16 @@ def test_a_job_that_was_asked_to_stop_is_not_started_again() -> None:
     assert isinstance(ended, Ended)
     assert ended.state == "STOPPED"
     assert "the coordinator died before its checkpoint (pid 7 on a: its process died)" in ended.message
+
+
+def test_workers_that_went_with_their_nodes_are_no_failure_of_the_job() -> None:
+    """Those that died by themselves are: rows that kill every worker would kill the next ones too."""
+    deserted = ended_by(WorkersLostError("worker 1 did not start within 120 s"))
+    assert outlived(deserted, room_is_whole=False) == Died("worker 1 did not start within 120 s")
+    assert outlived(deserted, room_is_whole=True) == deserted
+    failed = ended_by(NonFiniteLossError("the loss became nan"))
+    assert outlived(failed, room_is_whole=False) == failed
+    assert outlived(KILLED, room_is_whole=True) == KILLED
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 from dbp.jobs.wording import printable
-from dbp.training.progress_lines import ProgressLines
 
 
 def say(text: str) -> None:
     """Print a line at once. A log that cannot be written ends no job."""
     with suppress(OSError, ValueError):
         print(printable(text), flush=True)
-
-
-class LogObserver(ProgressLines):
-    """Progress as the plain lines of `dbp run` in a pipe, on standard output."""
-
-    def __init__(self) -> None:
-        super().__init__(say)
