@@ -28,8 +28,8 @@ from dbp.jobs.submission import SUBMISSION_FILE, TRAVELLING, Submission, read_su
 from dbp.storage.atomic_files import write_json, write_text
 from dbp.training.stopping import StopRequest
 from dbp.workers.coordinator_actor import Ended, Order, ended_by
-from dbp.workers.home import bring_inputs, new_home, open_home, owned
 from dbp.workers.driver_log import say
+from dbp.workers.home import bring_inputs, new_home, open_home, owned
 from dbp.workers.nodes import NodeCheck
 from dbp.workers.supervisor import Supervisor
 from dbp.workers.train import jobs_to_resume
