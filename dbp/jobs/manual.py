@@ -30,7 +30,7 @@ workers: 2
 """
 
 _INTRODUCTION = f"""\
-<!-- Written by `python -m dbp.jobs.manual docs/job-file.md` from dbp/jobs/job.py: change it there. -->
+<!-- Written by `python -m dbp.jobs.manual docs/job-file.md` from the sections in dbp/jobs/: change it there. -->
 # The job file
 
 A job file is all dbp needs to know. This one is complete; every key it leaves out has a default:
