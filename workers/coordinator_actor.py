@@ -10,9 +10,8 @@ import os
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import ray
 
@@ -85,9 +84,12 @@ class Coordinator:
             with owned(home, TAKE_OVER_S):
                 return self._train(home, order)
         except Exception as error:
-            if not isinstance(error, DbpError):
-                self._say(traceback.format_exc())
-            return ended_by(error)
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> Ended:
+        if not isinstance(error, DbpError):
+            self._say(traceback.format_exc())
+        return ended_by(error)
 
     def _train(self, home: JobDirectory, order: Order) -> Ended:
         job, original = jobs_to_resume(home, order.overrides)
@@ -100,10 +102,15 @@ class Coordinator:
             service=InService(order.room, waiting),
         )
         try:
-            with _recorded(waiting):
-                summary = resume_locked(home, job, original, setting).summary
-                if not waiting.closed:
-                    waiting.done_already(summary)
+            summary = resume_locked(home, job, original, setting).summary
+            if not waiting.closed:
+                waiting.done_already(summary)
+        except Exception as error:
+            ended = self._failed(error)
+            if waiting.closed:  # it had begun: training's own records say so, and nobody's input was refused
+                return replace(ended, refused=False)
+            waiting.ended(ended.state, ended.message)
+            return ended
         finally:
             waiting.close()
         self._say(
@@ -116,17 +123,6 @@ class Coordinator:
         with self._more:
             self._lines += text.splitlines() or [""]
             self._more.notify_all()
-
-
-@contextmanager
-def _recorded(waiting: Waiting) -> Iterator[None]:
-    """Have the status say what went wrong before training began; then training's own records say it."""
-    try:
-        yield
-    except Exception as error:
-        if not waiting.closed:
-            waiting.ended("FAILED", ended_by(error).message)
-        raise
 
 
 class _Telling(ProgressLines):

@@ -244,6 +244,21 @@ def test_rows_that_cannot_be_used_are_found_by_the_coordinator_and_refused(head:
     assert "restart" not in log_of(tmp_path / "runs/a-1")
 
 
+def test_storage_that_is_full_in_mid_job_is_a_failure_and_no_refusal(head: Cluster, tmp_path: Path) -> None:
+    """A folder where the checkpoints should be: exit code 1, and the status says what could not be written."""
+    folder = stage(tmp_path / "staged", "a-1", tmp_path / "runs", "workers=2", "checkpoint.every=3000", *LONG_JOB[::2])
+    driver = head.drive(folder)
+    home = tmp_path / "runs/a-1"
+    wait_for(home, lambda status: trains(status) and status.step > 100)
+    (home / "checkpoints/step-00003000.safetensors").mkdir(parents=True)
+    assert driver.wait(120) == 1, (folder / "driver.log").read_text()
+    status = status_of(home)
+    assert status is not None
+    assert status.state == "FAILED"
+    assert "step-00003000.safetensors: cannot be written" in status.message
+    assert last_line(folder) == f"FAILED: {status.message}"
+
+
 def test_a_job_that_runs_is_not_run_twice(head: Cluster, tmp_path: Path) -> None:
     folder = stage(tmp_path / "staged", "a-1", tmp_path / "runs", "workers=2", *LONG_JOB)
     driver = head.drive(folder)
