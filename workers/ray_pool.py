@@ -237,9 +237,12 @@ class RayTransport:
 
 
 def _open_to_other_machines(gate: Gate) -> None:
-    """Where there are any. With RAY_USE_TLS nothing may go unencrypted: workers there are then called through Ray."""
+    """Where there are any, or where memory cannot be shared on this one (not Linux).
+
+    With RAY_USE_TLS nothing may go unencrypted: workers on other machines are then called through Ray.
+    """
     others = sum(node["Alive"] for node in ray.nodes()) > 1
-    if others and os.environ.get("RAY_USE_TLS", "0") in ("", "0", "false"):
+    if (others or not supported) and os.environ.get("RAY_USE_TLS", "0") in ("", "0", "false"):
         gate.open_to(ray.util.get_node_ip_address())
 
 
