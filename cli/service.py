@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dbp.cli.output import talk
 from dbp.errors import InputError, JobDirectoryError, ServiceError
 from dbp.jobs.directory import JobDirectory, Place
-from dbp.jobs.submission import SUBMISSION_FILE
+from dbp.jobs.submission import read_handover
 
 if TYPE_CHECKING:
     from dbp.workers.client import Client
@@ -63,7 +63,7 @@ def find_job(text: str, storage: Place, access: Access) -> Found:
         directory = JobDirectory.find(text, storage)
     except JobDirectoryError as missing:
         return _find_on_service(text, storage, access, missing)
-    if (directory.path / SUBMISSION_FILE).is_file():
+    if read_handover(directory) is not None:
         try:
             client = access.client_if_any()
             if client is not None and client.knows(directory.id):
@@ -95,16 +95,8 @@ def _find_on_service(text: str, storage: Place, access: Access, missing: JobDire
 
 def submitted_from(directory: JobDirectory) -> str | None:
     """Return the address of the service that a job directory belongs to; None where it is this machine's alone."""
-    import json
-
-    try:
-        with open(directory.path / SUBMISSION_FILE, "rb") as file:
-            value = json.loads(file.read(1 << 20))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError):
-        return ""
-    return str(value.get("address", "")) if isinstance(value, dict) else ""
+    handover = read_handover(directory)
+    return None if handover is None else str(handover.get("address", ""))
 
 
 def wanted_step(text: str | None) -> int | str | None:

@@ -164,8 +164,7 @@ def _of_directory(found: Found) -> Generator[tuple[JobView, Glimpse | None], Non
     from dbp.jobs.view import describe, view_from_facts
     from dbp.workers.storages import NearReading
 
-    storage = str(found.local.path.parent)
-    for glimpse in NearReading(storage).glimpses(found.local.id):
+    for glimpse in NearReading(found.local.storage).glimpses(found.local.id):
         facts = glimpse["view"]
         yield (describe(found.local) if facts is None else view_from_facts(facts)), glimpse
 

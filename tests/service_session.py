@@ -82,9 +82,9 @@ def dbp_in(
     )
 
 
-def start_service(folder: Path, *options: object) -> RunningService:
-    """Run `dbp up` in `folder`."""
-    done = dbp_in(folder, "up", "--json", *options)
+def start_service(folder: Path, *options: object, **environment: str) -> RunningService:
+    """Run `dbp up` in `folder`; jobs have its environment, too."""
+    done = dbp_in(folder, "up", "--json", *options, **environment)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     return RunningService(

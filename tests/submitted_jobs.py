@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from small_jobs import small_job
@@ -13,12 +15,13 @@ import dbp
 from dbp.jobs.status import Status, read_status
 from dbp.jobs.submission import Submission
 from dbp.storage.atomic_files import write_json
+from dbp.storage.remote import MissingFileError, open_folder
 
 
 def stage(
     folder: Path,
     job_id: str,
-    storage: Path,
+    storage: Path | str,
     *overrides: str,
     inputs: bool = True,
     **changes: object,
@@ -37,7 +40,9 @@ def stage(
     return folder
 
 
-def stage_resume(folder: Path, job_id: str, storage: Path, attempt: int = 2, overrides: Sequence[str] = ()) -> Path:
+def stage_resume(
+    folder: Path, job_id: str, storage: Path | str, attempt: int = 2, overrides: Sequence[str] = ()
+) -> Path:
     """Write what a resume needs."""
     folder.mkdir(parents=True)
     submission = Submission(job_id, attempt, "resume", str(storage), list(overrides))
@@ -45,11 +50,15 @@ def stage_resume(folder: Path, job_id: str, storage: Path, attempt: int = 2, ove
     return folder
 
 
-def status_of(directory: Path) -> Status | None:
-    return read_status(directory / "status.json")
+def status_of(directory: Path | str) -> Status | None:
+    """The status in a job directory, or at its URI."""
+    with tempfile.TemporaryDirectory() as folder, suppress(MissingFileError):
+        open_folder(directory).download("status.json", Path(folder) / "status.json")
+        return read_status(Path(folder) / "status.json")
+    return None
 
 
-def wait_for(directory: Path, condition: Callable[[Status], bool], seconds: float = 120) -> Status:
+def wait_for(directory: Path | str, condition: Callable[[Status], bool], seconds: float = 120) -> Status:
     """Wait until a job's status is as wanted."""
     deadline = time.monotonic() + seconds
     while True:
@@ -60,13 +69,13 @@ def wait_for(directory: Path, condition: Callable[[Status], bool], seconds: floa
         time.sleep(0.05)
 
 
-def log_of(directory: Path) -> str:
-    path = directory / "log.txt"
-    return path.read_text() if path.exists() else ""
+def log_of(directory: Path | str) -> str:
+    folder = open_folder(directory)
+    return folder.read("log.txt").decode() if folder.exists("log.txt") else ""
 
 
-def sha256_of(directory: Path) -> str:
-    return dbp.load_model(directory / "model.safetensors").parameters_sha256
+def sha256_of(directory: Path | str) -> str:
+    return dbp.load_model(f"{directory}/model.safetensors").parameters_sha256
 
 
 def undisturbed(folder: Path, *overrides: str) -> str:

@@ -30,7 +30,7 @@ from dbp.workers.ray_jobs import RayJob, RayJobs
 from dbp.workers.reading import CheckpointFacts, Glimpse
 from dbp.workers.service_logs import read_log
 from dbp.workers.service_view import ServiceJob, combine, group
-from dbp.workers.storages import FarReading, NearReading, Reading, is_here
+from dbp.workers.storages import FarReading, NearReading, Reach, Reading
 
 _POLL_SECONDS = 0.5
 ENDING_SECONDS = 20.0  # so long a driver may take to end after its job
@@ -82,6 +82,7 @@ class Client:
             warn(f"{service.address}: --insecure: whoever reaches this address can run code there")
         if self._jobs.in_clear:
             warn(f"{service.address}: is not https: the token and the data travel in clear")
+        self._reach = Reach(self.is_local)
         self._handover = Handover(self._jobs, service, self.is_local, warn)
 
     @property
@@ -137,7 +138,7 @@ class Client:
     def status(self, job_id: str) -> JobView:
         """Return where a job stands."""
         job = self._find(job_id)
-        return combine(job, self._facts([job]).get(job.id), self.address)
+        return self._view(job)
 
     def logs(self, job_id: str, follow: bool = False) -> Iterator[str]:
         """Yield the lines that a job's driver printed, attempt after attempt; with `follow`, until it ends."""
@@ -163,7 +164,7 @@ class Client:
     def cancel(self, job_id: str) -> JobView:
         """Ask a job to stop after its step, with a checkpoint; return how it was before. One that has ended stays as it is."""
         job = self._find(job_id)
-        view = combine(job, self._facts([job]).get(job.id), self.address)
+        view = self._view(job)
         if job.newest is not None and not job.newest.has_ended:
             self._jobs.stop(job.newest.id)
         return view
@@ -249,7 +250,7 @@ class Client:
     def _ended(self, job_id: str, advice: str) -> tuple[ServiceJob, JobView]:
         """Return a job that has ended, its driver too. JobDirectoryError, with `advice`, for any other."""
         job = self._find(job_id)
-        view = combine(job, self._facts([job]).get(job.id), self.address)
+        view = self._view(job)
         until = time.monotonic() + ENDING_SECONDS
         while not view.is_alive and job.newest is not None and not job.newest.has_ended and time.monotonic() < until:
             time.sleep(_POLL_SECONDS)  # the job has written its last word, and its driver is about to end
@@ -265,9 +266,20 @@ class Client:
 
     def _has_ended(self, job: ServiceJob) -> bool:
         if job.newest is None:
-            return not combine(job, self._facts([job]).get(job.id), self.address).is_alive
+            return not self._view(job).is_alive
         now: RayJob | None = self._jobs.job(job.newest.id)
         return now is None or now.has_ended
+
+    def _view(self, job: ServiceJob) -> JobView:
+        """Return where a job stands: what its directory says counts, and of a driver that failed its own word will do."""
+        try:
+            facts = self._facts([job]).get(job.id)
+        except InputError as error:
+            if job.newest is None or job.newest.status != "FAILED":
+                raise
+            self._warn(f"{job.storage}: cannot be read ({error}); what the job's driver said is shown")
+            facts = None
+        return combine(job, facts, self.address)
 
     def _facts(self, jobs: Sequence[ServiceJob]) -> dict[str, dict[str, object]]:
         """Return what the directories of these jobs say, by id; one question for each storage."""
@@ -286,7 +298,7 @@ class Client:
         return self._reading(job.storage, [job.id])
 
     def _reading(self, storage: str, jobs: Sequence[str]) -> Reading:
-        if self.is_local or is_here(storage, jobs):
+        if self._reach.is_near(storage, jobs):
             return NearReading(storage)
         return FarReading(storage, ClusterReading(self._jobs))
 

@@ -17,7 +17,8 @@ from dbp.jobs.status import read_status
 from dbp.jobs.view import JobView
 from dbp.storage.array_file import ArrayFileError, read_arrays
 from dbp.storage.atomic_files import atomic_path, storage_error
-from dbp.workers.reading import CheckpointFacts, FileFacts, Survey, check_name
+from dbp.workers.job_files import FileFacts, check_name
+from dbp.workers.reading import CheckpointFacts, Survey
 from dbp.workers.storages import Reading
 
 Wanted: TypeAlias = int | Literal["best", "last"] | None

@@ -15,15 +15,17 @@ from dataclasses import dataclass, replace
 
 import ray
 
-from dbp.errors import DbpError, InputError, WorkersLostError
+from dbp.errors import DbpError, InputError, LeaseLostError, WorkersLostError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.status import State
+from dbp.training.observers import Observers
 from dbp.training.progress_lines import ProgressLines
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
-from dbp.workers.home import TAKE_OVER_S, open_home, owned
+from dbp.workers.home import TAKE_OVER_S, Home
 from dbp.workers.placement import Room
 from dbp.workers.run import InService, Setting
+from dbp.workers.telemetry import telemetry
 from dbp.workers.train import jobs_to_resume, resume_locked
 
 NEWS_S = 2.0  # how long a question for news waits for some
@@ -47,6 +49,7 @@ class Ended:
     message: str
     refused: bool = False
     deserted: bool = False
+    replaced: bool = False  # a newer run has the job: its records are that run's
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,8 @@ class Coordinator:
     def run(self, order: Order) -> Ended:
         """Train the job in its directory, from its newest checkpoint. Returns also what went wrong: Ray would wrap an error."""
         try:
-            home = open_home(order.storage, order.job)
-            with owned(home, TAKE_OVER_S):
-                return self._train(home, order)
+            with Home(order.storage, order.job).owned(TAKE_OVER_S, warn=self._warn) as directory:
+                return self._train(directory, order)
         except Exception as error:
             return self._failed(error)
 
@@ -95,7 +97,7 @@ class Coordinator:
         job, original = jobs_to_resume(home, order.overrides)
         waiting = Waiting(home, job, "starting")
         setting = Setting(
-            observer=_Telling(self._say, waiting),
+            observer=Observers(_Telling(self._say, waiting), telemetry(home.id)),
             workers=min(job.workers, len(order.room.places())),
             address=None,
             stop=self._stop,
@@ -118,6 +120,9 @@ class Coordinator:
             f"{summary.parameters_sha256}"
         )
         return Ended(summary.state, summary.reason)
+
+    def _warn(self, text: str) -> None:
+        self._say(f"warning: {text}")
 
     def _say(self, text: str) -> None:
         with self._more:
@@ -142,6 +147,11 @@ class _Telling(ProgressLines):
 def ended_by(error: Exception) -> Ended:
     """Return how a job ends by an error."""
     if isinstance(error, DbpError):
-        refused, deserted = isinstance(error, InputError), isinstance(error, WorkersLostError)
-        return Ended("FAILED", str(error), refused, deserted)
+        return Ended(
+            "FAILED",
+            str(error),
+            refused=isinstance(error, InputError),
+            deserted=isinstance(error, WorkersLostError),
+            replaced=isinstance(error, LeaseLostError),
+        )
     return Ended("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")

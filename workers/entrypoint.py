@@ -25,12 +25,13 @@ from dbp.jobs.clock import utc_now
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.job import Job
 from dbp.jobs.submission import SUBMISSION_FILE, TRAVELLING, Submission, read_submission
-from dbp.storage.atomic_files import write_json, write_text
+from dbp.storage.atomic_files import write_json
 from dbp.training.stopping import StopRequest
 from dbp.workers.coordinator_actor import Ended, Order, ended_by
 from dbp.workers.driver_log import say
-from dbp.workers.home import bring_inputs, new_home, open_home, owned
+from dbp.workers.home import Home, bring_inputs, new_home
 from dbp.workers.nodes import NodeCheck
+from dbp.workers.run import write_job
 from dbp.workers.supervisor import Supervisor
 from dbp.workers.train import jobs_to_resume
 from dbp.workers.warm_start import open_start
@@ -65,10 +66,9 @@ def run(folder: Path, stop: StopRequest, listen: Callable[[], None]) -> Ended:
     _connect()
     listen()  # Ray has put a handler of its own in the place of ours
     prepare = _prepare_new if submission.action == "train" else _prepare_resumed
-    home, job, nodes = prepare(submission, folder)
-    _note_submission(home, submission)
+    job, nodes = prepare(submission, folder)
     supervisor = Supervisor(
-        home=home,
+        home=Home(submission.storage, submission.job),
         job=job,
         order=lambda room: Order(submission.storage, submission.job, tuple(submission.overrides), room),
         restarts=job.service.restarts if submission.restarts is None else submission.restarts,
@@ -89,7 +89,7 @@ def _connect() -> None:
         raise InputError(f"no Ray cluster to run on: {str(error).splitlines()[0]}") from error
 
 
-def _prepare_new(submission: Submission, folder: Path) -> tuple[JobDirectory, Job, NodeCheck]:
+def _prepare_new(submission: Submission, folder: Path) -> tuple[Job, NodeCheck]:
     """Look at the cluster and make the job directory of a job that is to be trained."""
     job = Job.from_file(folder / JOB_FILE, [f"storage={json.dumps(submission.storage, ensure_ascii=False)}"])
     start = open_start(job)
@@ -97,23 +97,23 @@ def _prepare_new(submission: Submission, folder: Path) -> tuple[JobDirectory, Jo
         job = job.starting_from(start.parameters_sha256)
     elsewhere = [path for key, path in _paths(job).items() if key not in submission.inputs]
     nodes = _look_at_nodes(submission.storage, elsewhere)
-    home = new_home(submission.storage, submission.job)
-    with owned(home):
-        places = bring_inputs(home, folder, submission.inputs)
+    with new_home(submission.storage, submission.job) as directory:
+        places = bring_inputs(directory, folder, submission.inputs)
         brought = Job.from_text(
             job.to_yaml(), overrides=[f"{key}={json.dumps(path, ensure_ascii=False)}" for key, path in places.items()]
         )
-        write_text(home.job_file, brought.to_yaml())
-    return home, brought, nodes
+        _note_submission(directory, submission)
+        write_job(directory, brought)
+    return brought, nodes
 
 
-def _prepare_resumed(submission: Submission, folder: Path) -> tuple[JobDirectory, Job, NodeCheck]:
+def _prepare_resumed(submission: Submission, folder: Path) -> tuple[Job, NodeCheck]:
     """Look at the cluster for a job that is to go on."""
-    home = open_home(submission.storage, submission.job)
-    job, _ = jobs_to_resume(home, submission.overrides)
-    with owned(home):  # refused while it runs
+    with Home(submission.storage, submission.job).owned() as directory:  # refused while it runs
+        job, _ = jobs_to_resume(directory, submission.overrides)
         nodes = _look_at_nodes(submission.storage, _paths(job).values())
-    return home, job, nodes
+        _note_submission(directory, submission)
+    return job, nodes
 
 
 def _look_at_nodes(storage: str, files: Iterable[str]) -> NodeCheck:
@@ -135,9 +135,11 @@ def _paths(job: Job) -> dict[str, str]:
     return found
 
 
-def _note_submission(home: JobDirectory, submission: Submission) -> None:
+def _note_submission(directory: JobDirectory, submission: Submission) -> None:
     facts = {"format": 1, "address": ray.get_runtime_context().gcs_address, "attempt": submission.attempt}
-    write_json(home.path / SUBMISSION_FILE, {**facts, "submitted": utc_now()})
+    path = directory.path / SUBMISSION_FILE
+    write_json(path, {**facts, "submitted": utc_now()})
+    directory.put(path)
 
 
 @contextmanager

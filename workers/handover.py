@@ -17,6 +17,7 @@ from dbp.jobs.service_config import Service
 from dbp.jobs.submission import Submission
 from dbp.jobs.view import JobView
 from dbp.jobs.wording import show
+from dbp.storage.uris import is_remote, parse_uri
 from dbp.workers.ray_jobs import RayJobs, TakenError
 from dbp.workers.service_view import ServiceJob, attempt_of
 from dbp.workers.transfer import (
@@ -144,6 +145,8 @@ class Handover:
         """
         said = None if job.storage == DEFAULT_STORAGE else job.storage
         place = asked or said or self.service.storage or job.storage
+        if is_remote(place):
+            return str(parse_uri(place))
         if _URI.match(place) or os.path.isabs(place):
             return place
         if self.is_local or self.jobs.is_loopback:

@@ -6,9 +6,7 @@ that join while the job waits, when the job has been given places on them.
 
 from __future__ import annotations
 
-import os
 import platform
-import re
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -21,13 +19,15 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dbp.errors import DbpError, InputError
+from dbp.errors import DbpError, InputError, StorageError
 from dbp.jobs.directory import check_storage
-from dbp.storage.atomic_files import storage_error, write_text
+from dbp.storage.atomic_files import storage_error
+from dbp.storage.remote import BRIEF, Folder, MissingFileError, open_folder
+from dbp.storage.uris import is_remote, local_path, parent_and_name
 from dbp.sums.fingerprint import kernel_fingerprint
 
 ANSWER_S = 120.0
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_WITNESS_BYTES = 1000
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Errand:
     """What a node is to look for: a file that the driver has just written into the storage, and the job's tables."""
 
     storage: str
-    witness: str  # a file's name in the storage; "" where it is no local folder
+    witness: str  # a file's name in the storage
     text: str  # what the file says
     files: tuple[str, ...]
 
@@ -66,26 +66,33 @@ def report(node: str, errand: Errand) -> NodeReport:
 
 def _problems(errand: Errand) -> Iterable[str]:
     storage = errand.storage
-    if errand.witness:
-        try:
-            if (Path(storage) / errand.witness).read_text() != errand.text:
-                yield f"{storage} is another folder there (storage)"
-            else:
-                check_storage(Path(storage))
-        except FileNotFoundError:
-            yield f"{storage} is not there, or another folder (storage)"
-        except OSError as error:
-            yield f"{storage_error('be read', Path(storage), error)} (storage)"
-        except DbpError as error:
-            yield f"{error} (storage)"
+    try:
+        if open_folder(storage, BRIEF).read(errand.witness, _WITNESS_BYTES) != errand.text.encode():
+            yield f"{storage} is another folder there (storage)"
+        else:
+            check_storage(storage)
+    except MissingFileError:
+        yield f"{storage} is not there, or another folder (storage)"
+    except DbpError as error:
+        yield f"{error} (storage)"
     for name in errand.files:
-        if _URI.match(name):
-            continue  # opened, and told about, by whoever reads it
         try:
-            with open(name, "rb") as file:
-                file.read(1)
-        except OSError as error:
-            yield str(storage_error("be read", Path(name), error))
+            _look_at(name)
+        except DbpError as error:
+            yield str(error)
+
+
+def _look_at(name: str) -> None:
+    """Raise StorageError unless the file can be read here."""
+    if is_remote(name):
+        folder, file = parent_and_name(name)
+        open_folder(folder, BRIEF).size(file)
+        return
+    try:
+        with open(local_path(name), "rb") as opened:
+            opened.read(1)
+    except OSError as error:
+        raise storage_error("be read", Path(name), error) from error
 
 
 def differences(reports: Sequence[NodeReport]) -> list[str]:
@@ -127,13 +134,12 @@ class NodeCheck:
         }
         if not new:
             return 0
-        errand, witness = _errand(self.storage, self.files)
+        errand, folder = _errand(self.storage, self.files)
         try:
             reports = [report(str(ray.util.get_node_ip_address()), errand), *_ask(new, errand)]
         finally:
-            if witness is not None:
-                with suppress(OSError):
-                    witness.unlink()
+            with suppress(StorageError):
+                folder.remove(errand.witness)
         problems = differences(reports)
         if problems:
             advice = "dbp, ray, numpy and Python must be the same on all nodes, and storage and data visible from all of them"
@@ -144,15 +150,12 @@ class NodeCheck:
         return len(new)
 
 
-def _errand(storage: str, files: tuple[str, ...]) -> tuple[Errand, Path | None]:
-    if _URI.match(storage):
-        return Errand(storage, "", "", files), None
-    check_storage(Path(storage))
-    os.makedirs(storage, exist_ok=True)
-    witness = Path(storage) / f".dbp-{secrets.token_hex(12)}.check"
-    text = secrets.token_hex(16)
-    write_text(witness, text)
-    return Errand(storage, witness.name, text, files), witness
+def _errand(storage: str, files: tuple[str, ...]) -> tuple[Errand, Folder]:
+    check_storage(storage)
+    folder = open_folder(storage, BRIEF)
+    errand = Errand(storage, f".dbp-{secrets.token_hex(12)}.check", secrets.token_hex(16), files)
+    folder.write(errand.witness, errand.text.encode())
+    return errand, folder
 
 
 def _ask(nodes: Mapping[str, str], errand: Errand) -> list[NodeReport]:

@@ -8,34 +8,27 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
-import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from dbp.errors import JobDirectoryError, StorageError
 from dbp.jobs.directory import JobDirectory, check_job_id, list_job_directories
+from dbp.jobs.lease import Owner, claim
 from dbp.jobs.lock import hold_lock
-from dbp.jobs.submission import SUBMISSION_FILE
+from dbp.jobs.submission import read_handover
 from dbp.jobs.view import describe, view_to_facts
-from dbp.jobs.wording import show
 from dbp.storage.atomic_files import storage_error
+from dbp.storage.mirror import read_lines, size_of_lines
+from dbp.storage.remote import LocalFolder, MissingFileError, open_folder
+from dbp.storage.uris import below, is_remote, local_path
+from dbp.workers.job_files import FileFacts, list_files, read_file
 
-# The files of a job directory that a person may fetch, by their paths below it; nothing else is read or written by these names.
-_RECORD = r"(?:job\.yaml|status\.json|metrics\.jsonl|environment\.json|log\.txt|sweep\.json)"
-_NAME = re.compile(
-    rf"(?:members/[0-9]{{3,6}}/)?(?:{_RECORD}|model\.safetensors|checkpoints/step-[0-9]{{8,18}}\.safetensors)"
-)
+_READERS = 16  # jobs that are asked about at a time
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 MOST_METRICS_BYTES = 1 << 20
-
-
-class FileFacts(TypedDict):
-    """A file of a job directory."""
-
-    name: str
-    bytes: int
 
 
 class CheckpointFacts(TypedDict):
@@ -65,28 +58,19 @@ class Glimpse(TypedDict):
     workers: int | None  # how many it should have
 
 
-def check_name(name: str) -> str:
-    """Return the path of a fetched file below a job directory. JobDirectoryError when it is none of those a job has."""
-    if not _NAME.fullmatch(name):
-        raise JobDirectoryError(f"{show(name)}: not a file of a job directory")
-    return name
-
-
 def describe_jobs(storage: str, jobs: Sequence[str] | None = None) -> list[dict[str, object]]:
     """Return what is known of these jobs, or of all below `storage` that were submitted; those without a directory are left out."""
     if jobs is None:
-        found = [each for each in list_job_directories(Path(storage)) if _submission(each) is not None]
-    else:
-        found = [each for job in jobs if (each := _directory(storage, job)).job_file.is_file()]
-    return [_described(directory) for directory in found]
+        return [each for each in _at_once(_described_if_submitted, list_job_directories(storage)) if each is not None]
+    return [each for each in _at_once(lambda job: _described_if_there(storage, job), jobs) if each is not None]
 
 
 def glimpse(storage: str, job: str, offset: int = 0) -> Glimpse:
     """Return a job as it is now, with the metrics from `offset` on (at most a mebibyte of them, the last where there are more)."""
-    directory = _directory(storage, job)
-    if not directory.job_file.is_file():
+    directory = _opened(storage, job)
+    if directory is None:
         return {"view": None, "metrics": [], "offset": offset, "workers": None}
-    lines, offset = _metrics_after(directory.metrics_file, offset)
+    lines, offset = _metrics_after(directory, offset)
     return {"view": _described(directory), "metrics": lines, "offset": offset, "workers": _wanted_workers(directory)}
 
 
@@ -123,95 +107,90 @@ def survey(storage: str, job: str, checked: bool = False) -> Survey:
 
 def files(storage: str, job: str) -> list[FileFacts]:
     """Return the files of a job directory that can be fetched, by name."""
-    home = _existing(storage, job).path
-    found: list[FileFacts] = []
-    for folder, folders, names in os.walk(home):
-        folders.sort()
-        for name in sorted(names):
-            relative = os.path.relpath(os.path.join(folder, name), home)
-            facts = os.lstat(os.path.join(folder, name))
-            if _NAME.fullmatch(relative) and stat.S_ISREG(facts.st_mode):
-                found.append({"name": relative, "bytes": facts.st_size})
-    return found
+    return list_files(_existing(storage, job))
 
 
 def part(storage: str, job: str, name: str, offset: int, length: int) -> bytes:
     """Return `length` bytes of a file from `offset` on; fewer at its end."""
-    path = _existing(storage, job).path / check_name(name)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        with open(descriptor, "rb") as file:
-            file.seek(offset)
-            return file.read(length)
-    except OSError as error:
-        raise storage_error("be read", path, error) from error
+    return read_file(_existing(storage, job), name, offset, length)
 
 
 def remove(storage: str, job: str) -> bool:
-    """Remove a job directory that no process on this machine works on; False when there is none."""
-    directory = _directory(storage, job)
-    if not directory.path.is_dir():
-        return False
-    if not directory.job_file.is_file():
-        raise JobDirectoryError(
-            f"{directory.path}: holds no job.yaml; expected a job directory, and nothing else is removed"
-        )
+    """Remove a job directory that nobody works on, as far as can be told from here; False when there is none."""
+    directory = _opened(storage, job)
+    if directory is None:
+        place = below(storage if is_remote(storage) else local_path(storage), job)
+        if not open_folder(place).names():
+            return False
+        raise JobDirectoryError(f"{place}: holds no job.yaml; expected a job directory, and nothing else is removed")
+    if directory.mirror is not None:
+        claim(directory.mirror.remote, Owner())  # refused while a run seems to live
+        directory.mirror.remote.clear()
+        return True
     with hold_lock(directory.lock_file):
-        try:
-            shutil.rmtree(directory.path)
-        except OSError as error:
-            raise storage_error("be removed", directory.path, error) from error
+        LocalFolder(directory.path).clear()
     return True
 
 
-def _directory(storage: str, job: str) -> JobDirectory:
+def _opened(storage: str, job: str) -> JobDirectory | None:
+    """Return the directory of a job, to be read; None when there is none."""
     check_job_id(job)
-    return JobDirectory(Path(os.path.abspath(storage)) / job)
+    if is_remote(storage):
+        try:
+            return JobDirectory.open(below(storage, job))
+        except JobDirectoryError:
+            return None
+    directory = JobDirectory(Path(os.path.abspath(local_path(storage))) / job)
+    return directory if directory.job_file.is_file() else None
 
 
 def _existing(storage: str, job: str) -> JobDirectory:
-    directory = _directory(storage, job)
-    if not directory.job_file.is_file():
-        raise JobDirectoryError(f"{directory.path}: no such job directory; did the job start already?")
+    directory = _opened(storage, job)
+    if directory is None:
+        raise JobDirectoryError(f"{storage.rstrip('/')}/{job}: no such job directory; did the job start already?")
     return directory
 
 
+def _at_once(ask: Callable[[Asked], Answer], about: Sequence[Asked]) -> list[Answer]:
+    """Ask about several jobs at once: each question is some requests to a store."""
+    if len(about) < 2:
+        return [ask(each) for each in about]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(ask, about))
+
+
+def _described_if_there(storage: str, job: str) -> dict[str, object] | None:
+    directory = _opened(storage, job)
+    return None if directory is None else _described(directory)
+
+
+def _described_if_submitted(directory: JobDirectory) -> dict[str, object] | None:
+    return None if read_handover(directory) is None else _described(directory)
+
+
 def _described(directory: JobDirectory) -> dict[str, object]:
-    submission = _submission(directory)
-    return {**view_to_facts(describe(directory)), "attempt": None if submission is None else submission.get("attempt")}
-
-
-def _submission(directory: JobDirectory) -> Mapping[str, object] | None:
-    """Return where the job was handed over; None for one that no service runs."""
-    try:
-        with open(directory.path / SUBMISSION_FILE, "rb") as file:
-            value = json.loads(file.read(1 << 20))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    handover = read_handover(directory)
+    return {**view_to_facts(describe(directory)), "attempt": handover.get("attempt") if handover else None}
 
 
 def _wanted_workers(directory: JobDirectory) -> int | None:
     from dbp.errors import JobFileError
     from dbp.jobs.job import Job
 
+    directory.fetch(directory.job_file)
     try:
         return Job.from_file(directory.job_file).workers
     except (JobFileError, StorageError):
         return None
 
 
-def _metrics_after(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+def _metrics_after(directory: JobDirectory, offset: int) -> tuple[list[dict[str, Any]], int]:
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            start = max(min(offset, size), size - MOST_METRICS_BYTES)
-            file.seek(start)
-            data = file.read(MOST_METRICS_BYTES)
-    except FileNotFoundError:
+        start, data = _last_bytes(directory, offset)
+    except (FileNotFoundError, MissingFileError):
         return [], 0
     except OSError as error:
-        raise storage_error("be read", path, error) from error
+        raise storage_error("be read", directory.metrics_file, error) from error
     whole = data[: data.rfind(b"\n") + 1]  # the last line may still be written
     lines = []
     for line in whole.splitlines():
@@ -222,3 +201,17 @@ def _metrics_after(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
         if isinstance(value, dict) and type(value.get("step")) is int:
             lines.append(value)
     return lines, start + len(whole)
+
+
+def _last_bytes(directory: JobDirectory, offset: int) -> tuple[int, bytes]:
+    """Return the metrics from `offset` on, and where they start: later, where they are more than MOST_METRICS_BYTES."""
+    if directory.mirror is not None:
+        remote, name = directory.mirror.remote, directory.metrics_file.name
+        size = size_of_lines(remote, name, remote.names())
+        start = max(min(offset, size), size - MOST_METRICS_BYTES)
+        return start, read_lines(remote, name, start, MOST_METRICS_BYTES)
+    with open(directory.metrics_file, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        start = max(min(offset, size), size - MOST_METRICS_BYTES)
+        file.seek(start)
+        return start, file.read(MOST_METRICS_BYTES)

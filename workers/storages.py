@@ -8,11 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
-from dbp.errors import ServiceError
+from dbp.errors import ServiceError, StorageError
 from dbp.jobs.submission import SUBMISSION_FILE
+from dbp.storage.remote import BRIEF, open_folder
+from dbp.storage.uris import is_remote
 from dbp.workers import reading
 from dbp.workers.cluster_reading import PART_BYTES, ClusterReading
-from dbp.workers.reading import CheckpointFacts, FileFacts, Glimpse, Survey
+from dbp.workers.job_files import FileFacts
+from dbp.workers.reading import CheckpointFacts, Glimpse, Survey
 
 _NEAR_PART_BYTES = 64 << 20
 _RECORD_SLACK = 1 << 20  # by how much a record may have grown
@@ -167,6 +170,38 @@ def _parsed(data: bytes) -> Any:  # Any: JSON
         ) from None
 
 
-def is_here(storage: str, jobs: Sequence[str]) -> bool:
-    """Whether one of these submitted jobs has its directory below `storage` on this machine: a path alone proves nothing."""
-    return any(os.path.isfile(Path(storage) / job / SUBMISSION_FILE) for job in jobs)
+class Reach:
+    """Knows which storages this machine reaches. What it found out of a URI it keeps: asking a store that is away takes seconds.
+
+    `same_machine`: the service is on this machine, and so are its folders.
+    """
+
+    def __init__(self, same_machine: bool) -> None:
+        self._same_machine = same_machine
+        self._known: dict[str, bool] = {}
+
+    def is_near(self, storage: str, jobs: Sequence[str]) -> bool:
+        """Whether the directories of these submitted jobs are read from here.
+
+        A path alone proves nothing, and the name of a bucket neither: one of the jobs must be there.
+        """
+        if not is_remote(storage):
+            return self._same_machine or any(os.path.isfile(Path(storage) / job / SUBMISSION_FILE) for job in jobs)
+        if storage in self._known:
+            return self._known[storage]
+        try:
+            found = self._finds(storage, jobs)
+        except StorageError:
+            self._known[storage] = False
+            return False
+        if found:
+            self._known[storage] = True
+        return found
+
+    def _finds(self, storage: str, jobs: Sequence[str]) -> bool:
+        folder = open_folder(storage, BRIEF)
+        there = set(folder.names())
+        here = [job for job in jobs if job in there]
+        if any(folder.child(job).exists(SUBMISSION_FILE) for job in here):
+            return True
+        return self._same_machine and not here and not jobs

@@ -18,13 +18,13 @@ from ray.exceptions import RayError
 from dbp.errors import DbpError, JobDirectoryError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.job import Job
-from dbp.jobs.status import read_status
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.coordinator_actor import Coordinator, Ended, News, Order, ended_by
-from dbp.workers.home import TAKE_OVER_S, owned
+from dbp.workers.home import TAKE_OVER_S, Home
 from dbp.workers.placement import Need, Room, wait_for_room
 
+SETTLE_S = 40.0  # so long a lease may take to run out whose holder ended and could not say so
 LOOK_S = 0.5  # how often signals are looked for
 SILENT_S = 120.0  # a coordinator that has not answered for so long hangs; it answers also while a step is under way
 START_S = 300.0  # the same for one that starts
@@ -77,7 +77,7 @@ class Restarts:
 class Supervisor:
     """Runs one job to its end. `order` makes the coordinator's order for a room, `check` looks at the nodes of one (InputError)."""
 
-    home: JobDirectory
+    home: Home
     job: Job  # with the overrides of this attempt
     order: Callable[[Room], Order]
     restarts: int
@@ -97,7 +97,7 @@ class Supervisor:
             raise
         except Exception as error:
             with suppress(DbpError):  # what could not be written is in the log
-                self._settle(ended_by(error))
+                self._settle(ended_by(error), force=False)
             raise
 
     def _run(self) -> Ended:
@@ -111,12 +111,12 @@ class Supervisor:
                 self.check(set(room.nodes().values()))
                 ended = outlived(self._coordinate(room), room.is_whole())
                 if isinstance(ended, Ended):
-                    self._settle(ended)
+                    self._settle(ended, force=False)
                     return ended
                 after = restarts.after(ended, self.stop.is_set(), self.home.id)
                 self.say(after if isinstance(after, str) else f"{after.state}: {after.message}")
                 if isinstance(after, Ended):
-                    self._settle(after)
+                    self._settle(after, force=True)
                     return after
                 death = after
         finally:
@@ -125,20 +125,32 @@ class Supervisor:
     def ended_at_once(self) -> Ended:
         """Write down that the job was broken off; its coordinator is gone, or goes with the room."""
         ended = Ended("STOPPED", f"stopped at once; go on from the newest checkpoint with `dbp resume {self.home.id}`")
-        self._settle(ended)
+        self._settle(ended, force=True)
         return ended
 
-    def _settle(self, ended: Ended) -> None:
-        """Have the status say how the job ended, if no coordinator was left to write it."""
-        status = read_status(self.home.status_file)
-        if status is None or status.state in ("PENDING", "RUNNING"):
-            attempt = status.attempt if status else None
-            with owned(self.home, TAKE_OVER_S), self._waiting(ended.message, attempt) as waiting:
-                waiting.ended(ended.state, ended.message)
+    def _settle(self, ended: Ended, force: bool) -> None:
+        """Have the status say how the job ended, if no coordinator was left to write it.
+
+        `force`: the last one is known to be dead.
+        """
+        status = None if ended.replaced else self.home.status()
+        if ended.replaced or (status is not None and status.state not in ("PENDING", "RUNNING")):
+            return
+        with (
+            self.home.owned(TAKE_OVER_S if force else SETTLE_S, force=force) as directory,
+            self._waiting(directory, ended.message, status.attempt if status else None) as waiting,
+        ):
+            waiting.ended(ended.state, ended.message)
 
     def _wait(self, room: Room, death: str | None) -> bool:
-        """Wait for room, with the job PENDING; False when it was stopped meanwhile."""
-        with owned(self.home, TAKE_OVER_S if death else 0.0), self._waiting("waits for room") as waiting:
+        """Wait for room, with the job PENDING; False when it was stopped meanwhile.
+
+        After a `death` the job is claimed by force: a coordinator that is cut off and lives finds that before it writes again.
+        """
+        with (
+            self.home.owned(TAKE_OVER_S if death else 0.0, force=death is not None, warn=self._warn) as directory,
+            self._waiting(directory, "waits for room") as waiting,
+        ):
             if death:
                 waiting.log(f"warning: {death}")
 
@@ -155,12 +167,15 @@ class Supervisor:
             return False
 
     @contextmanager
-    def _waiting(self, message: str, attempt: int | None = None) -> Iterator[Waiting]:
-        waiting = Waiting(self.home, self.job, message, attempt)
+    def _waiting(self, directory: JobDirectory, message: str, attempt: int | None = None) -> Iterator[Waiting]:
+        waiting = Waiting(directory, self.job, message, attempt)
         try:
             yield waiting
         finally:
             waiting.close()
+
+    def _warn(self, text: str) -> None:
+        self.say(f"warning: {text}")
 
     def _coordinate(self, room: Room) -> Ended | Died:
         """Start a coordinator and listen to it until it ends."""

@@ -63,4 +63,4 @@ def _delete(found: Found) -> None:
         return
     from dbp.workers.reading import remove
 
-    remove(str(found.local.path.parent), found.local.id)
+    remove(found.local.storage, found.local.id)

@@ -55,7 +55,7 @@ def fetch(
     else:
         from dbp.jobs.view import describe
 
-        near = NearReading(str(found.local.path.parent))
+        near = NearReading(found.local.storage)
         survey = near.survey(found.id, checked=wanted in ("best", "last"))
         written = Collector(describe(found.local), near, survey, folder).fetch(wanted, force)
     output = Output(json=json)

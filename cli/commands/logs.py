@@ -52,7 +52,10 @@ def _of_directory(directory: JobDirectory, follow: bool) -> Iterator[str]:
 
     shown = 0
     while True:
+        if directory.mirror is not None:
+            directory = JobDirectory.open(directory.place)  # what was read of a URI stays as it was
         alive = follow and describe(directory).is_alive  # asked before the log is read: nothing comes after the end
+        directory.fetch(directory.log_file)
         try:
             with open(directory.log_file, "rb") as file:
                 file.seek(shown)

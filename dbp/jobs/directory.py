@@ -71,6 +71,11 @@ class JobDirectory:
         return file if self.mirror is None else f"{self.mirror.remote.uri}/{self.mirror.name(file)}"
 
     @property
+    def storage(self) -> str:
+        """The folder or URI that it is in."""
+        return str(self.path.parent) if self.mirror is None else self.mirror.remote.uri.rpartition("/")[0]
+
+    @property
     def job_file(self) -> Path:
         """The job as run, defaults filled in."""
         return self.path / "job.yaml"

@@ -68,7 +68,11 @@ def holding(hold: Hold, folder: Folder, mirror: Mirror | None, force: bool, warn
     """
     hold.forced = force or (hold.parent is not None and hold.parent.forced)
     if hold.lease is None:
-        hold.lease = claim(folder, Owner(), hold.forced, locked=mirror is None)
+        try:
+            hold.lease = claim(folder, Owner(), hold.forced, locked=mirror is None)
+        except DbpError:
+            _discard(hold)
+            raise
     try:
         if mirror is None:
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Literal, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from dbp.errors import InputError
-from dbp.jobs.directory import check_job_id
+from dbp.jobs.directory import JobDirectory, check_job_id
 from dbp.jobs.wording import did_you_mean, show
 from dbp.storage.atomic_files import Json, storage_error
 
@@ -45,6 +46,20 @@ class Submission:
 @cache
 def _adapter() -> TypeAdapter[Submission]:
     return TypeAdapter(Submission)
+
+
+def read_handover(directory: JobDirectory) -> Mapping[str, object] | None:
+    """Return what a job directory says of its being handed over; None for a job that no service runs, {} where it is damaged."""
+    path = directory.path / SUBMISSION_FILE
+    directory.fetch(path)
+    try:
+        with open(path, "rb") as file:
+            value = json.loads(file.read(_MAX_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def read_submission(path: Path) -> Submission:

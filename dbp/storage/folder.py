@@ -40,6 +40,10 @@ class Folder(Protocol):
         """Return a file's contents; one of more than `limit` bytes is a StorageError. MissingFileError."""
         ...
 
+    def read_part(self, name: str, offset: int, length: int) -> bytes:
+        """Return `length` bytes of a file from `offset` on; fewer at its end. MissingFileError."""
+        ...
+
     def write(self, name: str, data: bytes) -> None:
         """Make a file hold `data`, replacing what was there."""
         ...

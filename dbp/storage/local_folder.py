@@ -57,6 +57,16 @@ class LocalFolder:
 
         return limited(self._at(name), self._reading(name, read), limit)
 
+    def read_part(self, name: str, offset: int, length: int) -> bytes:
+        """See `Folder`."""
+
+        def read(path: Path) -> bytes:
+            with open(path, "rb") as file:
+                file.seek(offset)
+                return file.read(length)
+
+        return self._reading(name, read)
+
     def write(self, name: str, data: bytes) -> None:
         """See `Folder`."""
         path = self._at(name)

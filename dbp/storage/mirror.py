@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from dbp.errors import DbpError, JobFailedError, StorageError
@@ -181,6 +181,33 @@ class Mirror:
                 break
         write_chunks(path, pieces)
         return sum(map(len, pieces))
+
+
+def size_of_lines(remote: Folder, name: str, names: Collection[str]) -> int:
+    """Return the bytes of a file of lines at a URI, all pieces together; `names` are those in its folder. MissingFileError."""
+    pieces = 1
+    while _piece(name, pieces) in names:
+        pieces += 1
+    return (pieces - 1) * PIECE_BYTES + remote.size(_piece(name, pieces - 1))
+
+
+def read_lines(remote: Folder, name: str, offset: int, length: int) -> bytes:
+    """Return `length` bytes of a file of lines at a URI from `offset` on; fewer at its end. MissingFileError."""
+    parts: list[bytes] = []
+    end = offset + length
+    while offset < end:
+        number, start = divmod(offset, PIECE_BYTES)
+        wanted = min(end - offset, PIECE_BYTES - start)
+        try:
+            parts.append(remote.read_part(_piece(name, number), start, wanted))
+        except MissingFileError:
+            if number == 0:
+                raise
+            break
+        offset += len(parts[-1])
+        if len(parts[-1]) < wanted:
+            break
+    return b"".join(parts)
 
 
 def _piece(name: str, number: int) -> str:

@@ -91,6 +91,10 @@ class MirroredCheckpoints(CheckpointStore):
                 )
         return entries
 
+    def places(self) -> dict[int, tuple[Folder, str]]:
+        """Return where the checkpoints are at the URI, by step: the folder, and the name in it. Nothing is brought here."""
+        return {step: (self._folder(epoch), self._file(step)) for epoch, step in sorted(self._candidates())}
+
     def _candidates(self) -> list[tuple[int, int]]:
         """Return (epoch, step) of the checkpoints at the URI, the one to go on from first.
 

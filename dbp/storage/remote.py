@@ -103,6 +103,19 @@ class RemoteFolder:
 
         return limited(self._shown(name), self._asking("be read", name, read), limit)
 
+    def read_part(self, name: str, offset: int, length: int) -> bytes:
+        """See `Folder`."""
+
+        def read() -> bytes:
+            end = min(self._size(name), offset + length)
+            if end <= offset:
+                return b""
+            data = bytes(self._files.cat_file(self._path(name), start=offset, end=end))
+            _require_whole(len(data), end - offset)
+            return data
+
+        return self._asking("be read", name, read)
+
     def write(self, name: str, data: bytes) -> None:
         """See `Folder`."""
         self._asking("be written", name, lambda: self._files.pipe_file(self._path(name), data))

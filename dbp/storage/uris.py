@@ -101,7 +101,7 @@ def parent_and_name(text: str | Path) -> tuple[str, str]:
 
 def below(place: Path | str, name: str) -> Path | str:
     """Return where `name` is in a folder: a path in a path, a URI in a URI."""
-    return place / name if isinstance(place, Path) else f"{place}/{name}"
+    return place / name if isinstance(place, Path) else f"{place.rstrip('/')}/{name}"
 
 
 def _without_secret(text: str) -> str:

@@ -39,6 +39,7 @@ class Waiting:
             workers=0,
             runs=before.runs if before else None,
         )
+        self._directory = directory
         self._log = LineFile(directory.log_file)
         self._keeper = StatusKeeper(directory, status)
         self._logged = False
@@ -61,6 +62,7 @@ class Waiting:
     def log(self, text: str) -> None:
         """Append a line to the job's log."""
         self._log.append(f"{utc_now()} {text}".replace("\n", " | "))
+        self._directory.soon(self._directory.log_file)
 
     def ended(self, state: State, message: str) -> None:
         """The job ended before it was trained."""

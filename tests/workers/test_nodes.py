@@ -15,7 +15,7 @@ from dbp.workers.nodes import Errand, NodeCheck, NodeReport, differences, own_ve
 def errand(tmp_path: Path) -> Errand:
     (tmp_path / "witness").write_text("seen")
     (tmp_path / "table.csv").write_text("a,b\n")
-    return Errand(str(tmp_path), "witness", "seen", (str(tmp_path / "table.csv"), "s3://bucket/table.csv"))
+    return Errand(str(tmp_path), "witness", "seen", (str(tmp_path / "table.csv"),))
 
 
 def test_nodes_that_agree_have_nothing_to_say(errand: Errand) -> None:

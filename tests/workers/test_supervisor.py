@@ -16,10 +16,10 @@ import dbp.workers.supervisor as module
 from dbp.errors import NonFiniteLossError, WorkersLostError
 from dbp.jobs.job import Job
 from dbp.jobs.status import Status
-from dbp.storage.atomic_files import write_text
 from dbp.training.stopping import StopRequest
 from dbp.workers.coordinator_actor import Ended, Order, ended_by
-from dbp.workers.home import new_home
+from dbp.workers.home import Home, new_home
+from dbp.workers.run import write_job
 from dbp.workers.supervisor import Died, Restarts, Supervisor, cause_of_death, outlived
 
 LONG_JOB = ("training.max_steps=6000", "checkpoint.every=50", "training.validate_every=100")
@@ -86,12 +86,12 @@ def supervise(local_ray, tmp_path: Path) -> Callable[..., Supervisor]:
     """Make a job directory and its supervisor, in this process."""
 
     def make(*overrides: str, restarts: int = 3) -> Supervisor:
-        home = new_home(str(tmp_path / "runs"), "a-1")
-        write_text(home.job_file, small_job(tmp_path, "workers=2", *overrides).to_yaml())
+        with new_home(str(tmp_path / "runs"), "a-1") as directory:
+            write_job(directory, small_job(tmp_path, "workers=2", *overrides))
         said: list[str] = []
         return Supervisor(
-            home=home,
-            job=Job.from_file(home.job_file),
+            home=Home(str(tmp_path / "runs"), "a-1"),
+            job=Job.from_file(directory.job_file),
             order=lambda room: Order(str(tmp_path / "runs"), "a-1", (), room),
             restarts=restarts,
             stop=StopRequest(),
@@ -103,7 +103,7 @@ def supervise(local_ray, tmp_path: Path) -> Callable[..., Supervisor]:
 
 def when(supervisor: Supervisor, condition: Callable[[Status], bool], do: Callable[[Status], None]) -> threading.Thread:
     """Do something to a job once its status is as wanted."""
-    thread = threading.Thread(target=lambda: do(wait_for(supervisor.home.path, condition)))
+    thread = threading.Thread(target=lambda: do(wait_for(Path(supervisor.home.place), condition)))
     thread.start()
     return thread
 
@@ -122,8 +122,8 @@ def test_a_coordinator_that_hangs_is_replaced(
     ended = supervisor.run()
     stopping.join()
     assert ended.state == "SUCCEEDED", ended
-    assert "has not answered for 8 s); a new one goes on" in log_of(supervisor.home.path)
-    assert sha256_of(supervisor.home.path) == undisturbed(tmp_path, *LONG_JOB)
+    assert "has not answered for 8 s); a new one goes on" in log_of(Path(supervisor.home.place))
+    assert sha256_of(Path(supervisor.home.place)) == undisturbed(tmp_path, *LONG_JOB)
 
 
 def test_a_stop_ends_a_job_whose_coordinator_dies_meanwhile(supervise: Callable[..., Supervisor]) -> None:
@@ -138,7 +138,7 @@ def test_a_stop_ends_a_job_whose_coordinator_dies_meanwhile(supervise: Callable[
     ended = supervisor.run()
     stopping.join()
     assert ended.state == "STOPPED"
-    assert wait_for(supervisor.home.path, lambda status: status.state == "STOPPED").message == ended.message
+    assert wait_for(Path(supervisor.home.place), lambda status: status.state == "STOPPED").message == ended.message
 
 
 def test_a_run_that_fails_by_itself_is_not_tried_again(supervise: Callable[..., Supervisor]) -> None:
@@ -147,5 +147,5 @@ def test_a_run_that_fails_by_itself_is_not_tried_again(supervise: Callable[..., 
     ended = supervisor.run()
     assert (ended.state, ended.refused) == ("FAILED", False)
     assert "became" in ended.message
-    status = wait_for(supervisor.home.path, lambda status: True)
+    status = wait_for(Path(supervisor.home.place), lambda status: True)
     assert (status.state, status.attempt, status.message) == ("FAILED", 1, ended.message)

@@ -6,16 +6,23 @@ import contextlib
 import os
 import re
 import signal
+import threading
 import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 import ray
+import submitted_jobs
 from small_jobs import small_job
 
 import dbp
 from dbp.training.observers import Observer, Observers, StepMetrics
+from dbp.training.stopping import StopRequest
+from dbp.workers.coordinator_actor import Ended, Order
+from dbp.workers.home import Home, new_home
+from dbp.workers.run import write_job
+from dbp.workers.supervisor import Supervisor
 from dbp.workers.telemetry import COUNTERS, GAUGES, LABEL, Telemetry, telemetry
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -89,6 +96,34 @@ def test_a_training_run_shows_in_rays_prometheus_endpoint(tmp_path):
     assert 0 < found["dbp_checkpoint_seconds"] <= found["dbp_checkpoint_seconds_total"]
     assert found["dbp_rows_per_second"] > 0
     assert found["dbp_step_seconds"] > 0
+
+
+def test_a_job_of_the_service_shows_its_operators_the_workers_that_it_lost(tmp_path):
+    """Its coordinator is another process than its driver, and tells Ray itself."""
+    storage = tmp_path / "runs"
+    with new_home(str(storage), "served") as directory:
+        write_job(directory, small_job(tmp_path, "training.max_steps=10000000", "workers=1", "checkpoint.every=1000"))
+    supervisor = Supervisor(
+        home=Home(str(storage), "served"),
+        job=dbp.Job.from_file(directory.job_file),
+        order=lambda room: Order(str(storage), "served", (), room),
+        restarts=0,
+        stop=StopRequest(),
+        say=lambda text: None,
+    )
+    ended: list[Ended] = []
+    running = threading.Thread(target=lambda: ended.append(supervisor.run()))
+    running.start()
+    try:
+        submitted_jobs.wait_for(directory.path, lambda status: status.state == "RUNNING" and status.step > 10)
+        (worker,) = own_workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_for("served", dbp_worker_losses_total=1)
+        assert {"dbp_step", "dbp_loss", "dbp_workers"} <= scraped("served").keys()
+    finally:
+        supervisor.stop.set()
+        running.join()
+    assert [each.state for each in ended] == ["STOPPED"]
 
 
 def test_steps_that_are_shorter_than_a_report_are_reported_together():
