@@ -51,8 +51,8 @@ def _leave(code: int, message: str, error: BaseException | None = None) -> None:
     talk("\n".join([message, *getattr(error, "__notes__", ())]))  # notes: what a command knows beyond the error itself
     if "ray" in sys.modules or "pyarrow" in sys.modules:
         # The error's frames may hold arrays that lie in Ray's shared memory. Ray is stopped by now; freeing them while the
-        # interpreter shuts down can be a segmentation fault (seen with ray 2.60). And once in some dozens of runs it ends in an abort
-        # where a table was read (pyarrow 26 was loaded; whose thread it is was not found out). Our exit code must stand.
+        # interpreter shuts down can be a segmentation fault (seen with ray 2.60). And once in some dozens of runs it ends in an
+        # abort where a table was read (pyarrow 26 was loaded; whose thread it is was not found out). Our exit code must stand.
         _silently(sys.stdout.flush)
         _silently(sys.stderr.flush)
         os._exit(code)
