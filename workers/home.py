@@ -53,11 +53,12 @@ class Home:
         until = time.monotonic() + patience_s
         with ExitStack() as stack:
             while True:
+                directory = JobDirectory.open(self.place, to_write=True)
                 try:
-                    directory = JobDirectory.open(self.place, to_write=True)
                     stack.enter_context(directory.locked(force=force, warn=warn))
                     break
                 except JobDirectoryError:
+                    directory.hold.discard()
                     if time.monotonic() >= until:
                         raise
                     time.sleep(0.5)

@@ -53,6 +53,12 @@ class Hold:
             if hold.lost is not None:
                 raise hold.lost
 
+    def discard(self) -> None:
+        """Remove the working folder, if there is one: nothing in it is needed any more, or nothing has come into it."""
+        if self.working is not None:
+            self.working.remove()
+            self.working = None
+
     def _chain(self) -> Iterator[Hold]:
         hold: Hold | None = self
         while hold is not None:
@@ -68,11 +74,7 @@ def holding(hold: Hold, folder: Folder, mirror: Mirror | None, force: bool, warn
     """
     hold.forced = force or (hold.parent is not None and hold.parent.forced)
     if hold.lease is None:
-        try:
-            hold.lease = claim(folder, Owner(), hold.forced, locked=mirror is None)
-        except DbpError:
-            _discard(hold)
-            raise
+        hold.lease = claim(folder, Owner(), hold.forced, locked=mirror is None)
     try:
         if mirror is None:
             yield
@@ -110,7 +112,7 @@ def _mirrored(hold: Hold, mirror: Mirror, lease: Lease, warn: Warn) -> Iterator[
         yield
     except LeaseLostError:
         mirror.end()
-        _discard(hold)
+        hold.discard()
         raise
     except BaseException as error:
         with suppress(DbpError):
@@ -123,18 +125,12 @@ def _mirrored(hold: Hold, mirror: Mirror, lease: Lease, warn: Warn) -> Iterator[
         except DbpError as error:
             _discard_if_complete(hold, mirror, error)
             raise
-        _discard(hold)
-
-
-def _discard(hold: Hold) -> None:
-    if hold.working is not None:
-        hold.working.remove()
-        hold.working = None
+        hold.discard()
 
 
 def _discard_if_complete(hold: Hold, mirror: Mirror, error: BaseException) -> None:
     if mirror.complete or hold.lost is not None:
-        _discard(hold)
+        hold.discard()
     elif hold.working is not None:
         error.add_note(
             f"what did not reach {mirror.remote.uri} is kept in {mirror.local}; `dbp resume` on this machine takes it over"
