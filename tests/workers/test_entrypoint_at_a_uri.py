@@ -168,3 +168,26 @@ def test_storage_that_cannot_be_used_is_refused_before_anything_is_made(head: Cl
         assert re.search(words, line), line
         assert "Traceback" not in said(folder)
     assert open_folder(s3.url).names() == []
+
+
+def test_a_lost_node_is_replaced_by_one_that_has_none_of_its_files(s3: S3, tmp_path: Path, long_sha256: str) -> None:
+    """The nodes share nothing but the store: the new coordinator brings what it needs from there."""
+    with cluster(**SETTINGS, AWS_ENDPOINT_URL=s3.endpoint, DBP_WORK_DIR=str(tmp_path / "head")) as made:
+        made.start_head(cpus=0)
+        made.env["DBP_WORK_DIR"] = str(tmp_path / "first")
+        first = made.add_node(cpus=2)
+        made.wait_for_nodes(2)
+        made.env["DBP_WORK_DIR"] = str(tmp_path / "head")
+        folder = stage(tmp_path / "staged", "a-1", f"{s3.url}/runs", "workers=2", *LONG_JOB)
+        driver = made.drive(folder)
+        home = f"{s3.url}/runs/a-1"
+        wait_for(home, trains)
+        first.kill()
+        made.env["DBP_WORK_DIR"] = str(tmp_path / "second")
+        made.add_node(cpus=2)
+        assert driver.wait(300) == 0, said(folder)
+        assert re.search(r"the coordinator died \(.*\); a new one goes on", said(folder))
+        assert list((tmp_path / "second").iterdir()) == []
+    status = wait_for(home, lambda status: status.state == "SUCCEEDED")
+    assert status.attempt == 2
+    assert sha256_of(home) == long_sha256
