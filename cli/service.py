@@ -90,6 +90,7 @@ def _find_on_service(text: str, storage: Place, access: Access, missing: JobDire
     from dbp.workers.client import UnknownJobError
 
     known = [directory.id for directory in list_job_directories(storage)] + [view.job for view in client.list()]
+    known = list(dict.fromkeys(known))  # a submitted job may have its directory here
     raise UnknownJobError(text, f"in {storage} or at {client.address}", known) from None
 
 

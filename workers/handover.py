@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from dbp.jobs.submission import Submission
 from dbp.jobs.view import JobView
 from dbp.jobs.wording import show
 from dbp.storage.uris import is_remote, parse_uri
+from dbp.workers.places import most_places
 from dbp.workers.ray_jobs import RayJobs, TakenError
 from dbp.workers.service_view import ServiceJob, attempt_of
 from dbp.workers.transfer import (
@@ -184,7 +184,7 @@ class Handover:
         need = {"CPU": 1.0, **job.service.resources}
         if job.service.memory_per_worker:
             need["memory"] = float(job.service.memory_per_worker)
-        room = how_many_fit(nodes, need)
+        room = most_places(need, nodes)
         if max(1, job.workers) > room:
             there = f"{sum(node.get('CPU', 0.0) for node in nodes):g} CPUs on {len(nodes)} node{'s' if len(nodes) > 1 else ''}"
             each = (
@@ -202,14 +202,6 @@ class Handover:
                     )
                 ],
             )
-
-
-def how_many_fit(nodes: Sequence[Mapping[str, float]], need: Mapping[str, float]) -> int:
-    """Return how many workers that need so much each find room on idle nodes."""
-    return sum(
-        min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in need.items() if amount > 0)
-        for node in nodes
-    )
 
 
 def _look_at_tables(job: Job, cargo: Cargo) -> None:

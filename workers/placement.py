@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import ray
@@ -17,14 +17,13 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from dbp.jobs.job import Job
+from dbp.workers.places import Resources, most_places
 
 MOVED_S = 5.0  # Ray moves a lost node's place at once where there is room: after so long there is none
 NODE_LOST_S = (
     60.0  # a node that has not started a task for so long is as good as lost; Ray itself takes 15 to 30 s to say so
 )
 _LOOK_S = 0.5
-
-Resources = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,6 @@ class Need:
         memory = job.service.memory_per_worker
         each = {"CPU": 1.0, **job.service.resources, **({"memory": float(memory)} if memory else {})}
         return cls(max(1, job.workers), each)
-
-
-def most_places(each: Resources, nodes: Sequence[Resources]) -> int:
-    """Return how many places like `each` nodes with these resources have, used or not."""
-    return sum(min(math.floor(node.get(name, 0.0) / amount) for name, amount in each.items()) for node in nodes)
 
 
 def waits_for(need: Need, nodes: Sequence[Resources], free: Resources) -> str:

@@ -10,7 +10,8 @@ from small_jobs import small_job
 
 from dbp.errors import InputError
 from dbp.jobs.service_config import Service
-from dbp.workers.handover import Handover, how_many_fit
+from dbp.workers.handover import Handover
+from dbp.workers.places import most_places
 from dbp.workers.ray_jobs import RayJobs
 
 
@@ -48,4 +49,4 @@ def test_a_folder_of_this_machine_is_no_storage_of_a_cluster_elsewhere(tmp_path,
     ],
 )
 def test_how_many_workers_find_room(nodes, need, room):
-    assert how_many_fit(nodes, need) == room
+    assert most_places(need, nodes) == room

@@ -243,34 +243,6 @@ def test_a_second_up_says_so_and_changes_nothing(local_service):
     assert json.loads(again.stdout) == {**json.loads(again.stdout), "address": local_service.address, "new": False}
 
 
-def test_the_check_before_handing_over_knows_right_wrong_and_missing_tokens(local_service):
-    check = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from dbp.errors import ServiceError\n"
-        "from dbp.jobs.service_config import Service\n"
-        "from dbp.workers.door import check_service\n"
-        "for token in sys.stdin.read().split():\n"
-        f"    try: check_service(Service({local_service.address!r}, None, Path(token), '--address')); print('ok')\n"
-        "    except ServiceError as error: print(error)\n"
-    )
-    wrong = local_service.folder / "wrong-token"
-    wrong.write_text("wrong")
-    wrong.chmod(0o644)
-    done = subprocess.run(
-        [sys.executable, "-c", check],
-        input=f"{local_service.token_file} {wrong} {wrong}-missing",
-        env=local_service.environment,
-        capture_output=True,
-        text=True,
-    )
-    right, refused, missing = done.stdout.splitlines()
-    assert right == "ok"
-    assert f"does not take the token in {wrong}" in refused
-    assert "no such token file" in missing
-    assert "others on this machine can read this token" in done.stderr
-
-
 def test_a_request_for_the_jobs_takes_no_proxy(local_service, monkeypatch):
     """A proxy of the environment must not get to see the token."""
     from dbp.workers.jobs_http import jobs_of

@@ -17,7 +17,8 @@ from sources import workload
 from dbp.sums.assignment import Assignment, StartWorker
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import TransportPool, serial_pool
-from dbp.workers.placement import Need, Room, most_places, wait_for_room, waits_for
+from dbp.workers.placement import Need, Room, wait_for_room, waits_for
+from dbp.workers.places import most_places
 from dbp.workers.seats import SeatedTransport, seated_pool
 
 TWO_CPUS = Need(2, {"CPU": 1.0})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +14,6 @@ import pytest
 from dbp.errors import ServiceError, StorageError
 from dbp.jobs.service_config import Service
 from dbp.workers.authentication import TokenWarning, find_token, make_token, read_token, set_token_environment
-from dbp.workers.door import check_service
 from dbp.workers.jobs_http import ask, jobs_of
 
 
@@ -59,71 +56,6 @@ def token(tmp_path):
 
 def at(address: str, token=None) -> Service:
     return Service(address, None, token, "--address")
-
-
-def test_nobody_there_is_told_with_the_address_and_what_next(token):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(
-            ServiceError, match=rf"{address} \(--address\): nothing answers there.*next: check the address"
-        ):
-            check_service(at(address, token))
-
-
-def test_one_that_never_answers_is_given_up(token):
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        with pytest.raises(ServiceError, match="nothing answers there within 1 s"):
-            check_service(at(f"http://127.0.0.1:{silent.getsockname()[1]}", token), timeout=1.0)
-
-
-def test_one_that_speaks_no_http_is_no_service(token):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def greet() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.sendall(b"220 this is a mail server\r\n")
-
-        greeter = threading.Thread(target=greet)
-        greeter.start()
-        with pytest.raises(ServiceError, match="expected Ray's jobs API"):
-            check_service(at(f"http://127.0.0.1:{listener.getsockname()[1]}", token))
-        greeter.join()
-
-
-@pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (404, b""), (500, b""), (200, b"[]"), (302, b"")])
-def test_another_web_server_is_not_taken_for_ray_and_never_sees_the_token(web, token, status, body):
-    with pytest.raises(ServiceError, match="is not Ray's jobs API"):
-        check_service(at(web(status, body), token))
-    assert len(web.seen) == 1
-    assert not any("Authorization" in headers for headers in web.seen)
-
-
-def test_a_ray_without_a_token_is_refused_unless_insecure(web, token):
-    address = web(200, json.dumps({"ray_version": "2.60.0"}).encode())
-    with pytest.raises(ServiceError, match=r"answers without a token.*--insecure"):
-        check_service(at(address, token))
-    for _ in range(2):  # told each time
-        with pytest.warns(TokenWarning, match="whoever reaches it can run code there"):
-            check_service(at(address, token), insecure=True)
-    assert not any("Authorization" in headers for headers in web.seen)
-
-
-def test_a_service_that_asks_while_there_is_no_token_is_told_where_to_put_one(web, monkeypatch, tmp_path):
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(ServiceError, match=r"asks for a token, and there is none here.*token_file"):
-        check_service(at(web(401)))
-
-
-def test_a_service_that_does_not_take_the_token_is_told_with_the_file(web, token):
-    with pytest.raises(ServiceError, match=rf"does not take the token in {token}"):
-        check_service(at(web(401), token))
-    assert "Authorization" in web.seen[1]
 
 
 def test_an_answer_that_is_no_list_of_jobs_is_none(web):
