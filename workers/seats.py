@@ -20,10 +20,14 @@ from dbp.workers.ray_pool import RayTransport
 Trouble = Callable[[str], None]
 
 
+def _silent(sentence: str) -> None:
+    pass
+
+
 class SeatedTransport:
     """Ray workers in the places of a room (a `Transport`)."""
 
-    def __init__(self, room: Room, on_trouble: Trouble) -> None:
+    def __init__(self, room: Room, on_trouble: Trouble = _silent) -> None:
         self._room = room
         self._free = deque(room.places())
         self._seats: dict[int, int] = {}  # by worker: its place
@@ -84,7 +88,7 @@ class SeatedTransport:
 
 
 def seated_pool(
-    workload: Workload, room: Room, workers: int, on_trouble: Trouble, on_loss: Trouble | None = None
+    workload: Workload, room: Room, workers: int, on_trouble: Trouble = _silent, on_loss: Trouble | None = None
 ) -> TransportPool:
     """Return a pool of `workers` >= 1 actors in a room. `on_loss` hears of workers that died (default: `on_trouble`)."""
     return TransportPool(SeatedTransport(room, on_trouble), workers, workload, on_loss or on_trouble)
