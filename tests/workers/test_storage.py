@@ -148,7 +148,7 @@ class At(Observer):
     def __init__(self, step: int, act) -> None:
         self._step, self._act = step, act
 
-    def checkpoint(self, step: int, path: Path) -> None:
+    def checkpoint(self, step: int, path: Path, seconds: float) -> None:
         if step == self._step:
             self._act()
 
