@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from measuring import median_seconds
@@ -25,6 +31,8 @@ from dbp.workers.ray_pool import CallStyle, ray_pool
 FEW_ROWS = 64
 SMALL = tuple(Shape(sizes, FEW_ROWS) for sizes in ((20, 45, 1), (20, 300, 12), (100, 900, 10), (784, 512, 256, 10)))
 SCALED = SHAPES[0]
+WARM_TURNS = 3
+PATIENCE_S = 120  # a process that ended would leave the others waiting
 
 
 def workload(shape: Shape) -> Workload:
@@ -66,22 +74,73 @@ def overhead(quick: bool) -> list[dict[str, object]]:
 
 
 def scaling(quick: bool) -> dict[str, object]:
-    """Return what two workers gain over one. Pools take turns."""
+    """Return what a second worker gains, and what a second process gains that has nothing to do with the first.
+
+    All are there at once and take turns, step by step (who waits sleeps): a ratio is that of two steps within one or two
+    seconds, so that a machine that is slower for a while does not count as a pool that is.
+    """
     shape = Shape(SCALED.sizes, 2_000) if quick else SCALED
-    seconds: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(1 if quick else 5):
-        for workers, measured in seconds.items():
-            measured.append(on_ray(shape, workers, "link", 5 if quick else 12))
-    one, two = (statistics.median(values) for values in seconds.values())
-    ratios = [a / b for a, b in zip(seconds[1], seconds[2], strict=True)]
-    return {
-        "network": shape.name,
-        "rows": shape.rows,
-        "one_worker_ms": one * 1e3,
-        "two_workers_ms": two * 1e3,
-        "speedup": statistics.median(ratios),
-        "speedups": ratios,
+    theta = shape.network.initial_parameters(0)
+    print(f"pool {shape.name}, 1 worker and 2 workers in turn", file=sys.stderr, flush=True)
+    pools = {workers: ray_pool(workload(shape), workers) for workers in (1, 2)}
+    steps: dict[str, Callable[[], object]] = {
+        f"pool_{workers}": partial(pool.sum, SumTask("gradient", "train"), theta) for workers, pool in pools.items()
     }
+    with apart(shape, 1) as steps["apart_1"], apart(shape, 2) as steps["apart_2"]:
+        seconds = {name: [seconds_of(step) for _ in range(WARM_TURNS)][:0] for name, step in steps.items()}
+        for _ in range(5 if quick else 60):
+            for name, step in steps.items():
+                seconds[name].append(seconds_of(step))
+    for pool in pools.values():
+        pool.close()
+    found: dict[str, object] = {"network": shape.name, "rows": shape.rows, "turns": len(seconds["pool_1"])}
+    for kind in ("pool", "apart"):
+        one, two = seconds[f"{kind}_1"], seconds[f"{kind}_2"]
+        ratios = [a / b for a, b in zip(one, two, strict=True)]
+        found[kind] = {
+            "one_ms": statistics.median(one) * 1e3,
+            "two_ms": statistics.median(two) * 1e3,
+            "gain": statistics.median(ratios),
+            "quartiles": statistics.quantiles(ratios, n=4),
+        }
+    return found
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """Return the seconds of one call."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+@contextmanager
+def apart(shape: Shape, processes: int) -> Iterator[Callable[[], object]]:
+    """Give a step that plain processes share out among them: each sums over its rows, and nothing is told to anybody."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes + 1)
+    part = Shape(shape.sizes, shape.rows // processes)
+    started = [context.Process(target=_summing, args=(part, barrier), daemon=True) for _ in range(processes)]
+    for process in started:
+        process.start()
+
+    def step() -> None:
+        barrier.wait(PATIENCE_S)
+        barrier.wait(PATIENCE_S)
+
+    try:
+        yield step
+    finally:
+        for process in started:
+            process.kill()
+            process.join()
+
+
+def _summing(shape: Shape, barrier: Barrier) -> None:
+    pool, theta = serial_pool(workload(shape)), shape.network.initial_parameters(0)
+    while True:
+        barrier.wait(PATIENCE_S)
+        pool.sum(SumTask("gradient", "train"), theta)
+        barrier.wait(PATIENCE_S)
 
 
 def main() -> None:

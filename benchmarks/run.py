@@ -111,10 +111,13 @@ def overhead_table(rows: list[dict[str, Any]]) -> str:
 
 def scaling_line(found: dict[str, Any]) -> str:
     """Return the scaling result as a sentence."""
-    rounds = ", ".join(f"{ratio:.2f}" for ratio in found["speedups"])
+    pool, apart = found["pool"], found["apart"]
+    low, _, high = pool["quartiles"]
     return (
-        f"{found['network']}, {found['rows']:,} rows: {found['one_worker_ms']:.0f} ms a step with one worker, "
-        f"{found['two_workers_ms']:.0f} ms with two: **{found['speedup']:.2f}x** (rounds: {rounds})."
+        f"{found['network']}, {found['rows']:,} rows: {pool['one_ms']:.0f} ms a step with one worker, "
+        f"{pool['two_ms']:.0f} ms with two: **{pool['gain']:.2f}x** (median of {found['turns']} turns; half of them lie between "
+        f"{low:.2f} and {high:.2f}). Two processes that only wait for each other gained {apart['gain']:.2f}x in the same "
+        "turns: what this machine has to give."
     )
 
 

@@ -33,7 +33,8 @@ def test_all_of_it_runs_on_tiny_tables(tmp_path):
         assert all(set(row) >= KERNEL and 0 < row["share"] < 1.5 for row in table["rows"])
     assert found["kernel_avx2"]["instructions"] == "avx2"
     assert {row["calls"] for row in found["pools"]["overhead"]} == {"link", "ray"}
-    assert found["pools"]["scaling"]["speedup"] > 0
+    assert found["pools"]["scaling"]["pool"]["gain"] > 0
+    assert found["pools"]["scaling"]["apart"]["gain"] > 0
     assert all(each["contenders"]["dbp"]["passes"] > 1 for each in found["training"])
     assert {row["method"] for row in found["methods"]} >= {"lbfgs", "levenberg_marquardt"}
     assert found["machine"]["cpu"]["model"] in page.read_text()

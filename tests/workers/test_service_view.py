@@ -9,20 +9,23 @@ import pytest
 from dbp.workers.ray_jobs import RayJob
 from dbp.workers.service_view import ServiceJob, combine, group
 
-NOW = datetime.now(UTC)
 ADDRESS = "http://head:8265"
+
+
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
 
 
 def driver(status="RUNNING", attempt=1, message="", seconds_ago=60.0, job="a-1") -> RayJob:
     name = job if attempt == 1 else f"{job}.attempt-{attempt}"
     metadata = {"dbp_job": job, "dbp_attempt": str(attempt), "dbp_storage": "/runs"}
-    return RayJob(name, status, message, metadata, (NOW - timedelta(seconds=seconds_ago)).timestamp())
+    return RayJob(name, status, message, metadata, ago(seconds_ago).timestamp())
 
 
 def facts(state="RUNNING", attempt=1, beat_ago=1.0, shown=None, **changes) -> dict[str, object]:
     status = {
         "job": "a-1", "state": state, "step": 7, "max_steps": 20, "loss": 0.5, "message": "training", "attempt": attempt,
-        "heartbeat": (NOW - timedelta(seconds=beat_ago)).strftime("%Y-%m-%dT%H:%M:%SZ"), "pid": 1, "host": "elsewhere",
+        "heartbeat": ago(beat_ago).strftime("%Y-%m-%dT%H:%M:%SZ"), "pid": 1, "host": "elsewhere",
         "started": "2026-01-31T09:00:00Z", "workers": 2, "rule": None, "model_step": None, **changes,
     }  # fmt: skip
     described = {"job": "a-1", "directory": "/runs/a-1", "state": shown or state, "message": "training"}
