@@ -64,21 +64,25 @@ class Setting:
     """Where a job runs, who watches, and who may stop it."""
 
     observer: Observer
-    workers: int
+    workers: int  # that are waited for
     address: str | None
     stop: StopRequest
     service: InService | None = None
     began: float = field(default_factory=time.perf_counter)
+    most: int = 0  # workers that take part where there is room; fewer than `workers`: no more than these
 
     @contextmanager
     def pool(self, run: Run, vector_bytes: int) -> Iterator[TransportPool]:
         """Start workers that know of `run`'s rows; `vector_bytes` is an upper bound of a parameter vector's size."""
         if self.workers:
             what = "" if self.service else "Ray with "
-            self.observer.stage(f"starting {what}{self.workers} worker{'s' if self.workers != 1 else ''}")
+            more = f" to {self.most}" if self.most > self.workers else ""
+            self.observer.stage(
+                f"starting {what}{self.workers}{more} worker{'s' if self.most > 1 or self.workers > 1 else ''}"
+            )
         room, observer = self.service.room if self.service else None, self.observer
         with open_pool(
-            run.raw, self.workers, self.address, vector_bytes, observer.warning, observer.worker_lost, room
+            run.raw, self.workers, self.address, vector_bytes, observer.warning, observer.worker_lost, room, self.most
         ) as pool:
             yield pool
 
