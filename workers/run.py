@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -171,7 +171,8 @@ class Run:
         try:
             observer.started(self._plan(prepared, directory, progress, pool))
             with recording_failure(recorder):
-                coordinator = self._coordinator(objective, self._store(directory, prepared, observer), observer)
+                store = replace(self._store(directory, prepared, observer), before=recorder.make_safe)
+                coordinator = self._coordinator(objective, store, observer)
                 outcome = coordinator.run(progress)
                 kept = self._kept(objective, outcome)
                 model = self._model(prepared, kept)

@@ -30,6 +30,10 @@ class MetricsWriter:
         line = json.dumps(_finite(metrics), ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
         self._file.append(line)
 
+    def sync(self) -> None:
+        """Make all lines survive a loss of power. StorageError if it cannot be done."""
+        self._file.sync()
+
     def close(self) -> None:
         """Make all lines durable and close the file."""
         try:

@@ -17,7 +17,7 @@ from typing import Any
 
 from dbp.errors import CheckpointError
 from dbp.storage.array_file import Array, ArrayFileError, read_arrays, write_arrays
-from dbp.storage.atomic_files import Json, storage_error, sync_folder
+from dbp.storage.atomic_files import Json, make_folder, storage_error
 
 _NAME = re.compile(r"step-([0-9]{8,18})\.safetensors")
 
@@ -57,6 +57,7 @@ class CheckpointStore:
     folder: Path
     keep: int = 3
     before_save: Callable[[], None] = lambda: None  # raises where this process may not write any more
+    _safe: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)  # the folder, once its name is
 
     def __post_init__(self) -> None:
         if self.keep < 1:
@@ -82,13 +83,14 @@ class CheckpointStore:
         return path
 
     def _make_folder(self) -> None:
+        if self.folder in self._safe and self.folder.is_dir():
+            return
         try:
-            os.mkdir(self.folder)
-        except FileExistsError:
-            return  # if it is not a folder, writing into it says so
+            with suppress(FileExistsError):  # if it is not a folder, writing into it says so
+                make_folder(self.folder)
         except OSError as error:
             raise storage_error("be made", self.folder, error) from error
-        sync_folder(self.folder.parent)
+        self._safe.add(self.folder)
 
     def _retire(self, saved: int) -> None:
         # Later steps than the one just saved can only be damaged ones that a resumed run passed over: they do not count,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from dbp.storage.atomic_files import atomic_path, storage_error, sync_folder, write_bytes
+from dbp.storage.atomic_files import atomic_path, make_folders, storage_error, sync_folder, write_bytes
 from dbp.storage.folder import MissingFileError, checked_name, limited
 
 Result = TypeVar("Result")
@@ -136,7 +136,8 @@ class LocalFolder:
 
 def _make(folder: Path) -> None:
     try:
-        os.makedirs(folder, exist_ok=True)
+        if not folder.is_dir():
+            make_folders(folder)
     except OSError as error:
         raise storage_error("be made", folder, error) from error
 

@@ -56,6 +56,10 @@ class Recorder(Observer):
         keeper = self._started()
         keeper.note(replace(keeper.status, step=metrics.step, loss=metrics.loss, workers=metrics.workers))
 
+    def make_safe(self) -> None:
+        """Make the metrics so far survive a loss of power: before a checkpoint counts, after which they are not made again."""
+        self._metrics.sync()
+
     def checkpoint(self, step: int, path: Path, seconds: float) -> None:
         """See `Observer`."""
         self._say(f"checkpoint of step {step}: {path.name} in {seconds:.3f} s")
