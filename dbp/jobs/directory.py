@@ -155,9 +155,9 @@ class JobDirectory:
         from dbp.storage.mirrored_checkpoints import MirroredCheckpoints
 
         if self.mirror is None:
-            return CheckpointStore(self.checkpoints, keep, self.hold.check)
+            return CheckpointStore(self.checkpoints, keep, self.hold.check, warn)
         epoch = None if self.hold.lease is None else self.hold.lease.epoch
-        return MirroredCheckpoints(self.checkpoints, keep, self.hold.check, mirror=self.mirror, epoch=epoch, warn=warn)
+        return MirroredCheckpoints(self.checkpoints, keep, self.hold.check, warn, mirror=self.mirror, epoch=epoch)
 
     @classmethod
     def create(cls, storage: Place, job_id: str) -> JobDirectory:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -42,7 +43,13 @@ class LocalFolder:
 
     def exists(self, name: str) -> bool:
         """See `Folder`."""
-        return self._at(name).is_file()
+        path = self._at(name)
+        try:
+            return stat.S_ISREG(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise storage_error("be looked at", path, error) from error
 
     def size(self, name: str) -> int:
         """See `Folder`."""

@@ -4,7 +4,9 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,18 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         found: Path = request.getfixturevalue("small_tmpfs")
         return found
     return tmp_path
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """Lend a folder in memory, where there is such a place: many files are written there."""
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    place = Path(tempfile.mkdtemp(prefix="dbp-disk-", dir=shared))
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    with folder_in_memory() as place:
+        yield place

@@ -20,7 +20,10 @@ import dbp.cli.main
 import dbp.workers.train
 from dbp.errors import StorageError
 from dbp.storage.checkpoints import CheckpointStore
+from dbp.sums.fingerprint import kernel_fingerprint
+from dbp.training import saving
 
+saving.sleep = lambda seconds: None  # the pauses between tries are for people's disks
 SHIM = ctypes.CDLL(None)
 
 
@@ -83,6 +86,7 @@ def child(request: dict[str, Any]) -> int:
 
 def main() -> None:
     answers = os.dup(1)
+    kernel_fingerprint()
     SHIM.fault_calls.restype = ctypes.c_long
     SHIM.fault_kind.argtypes = [ctypes.c_long]
     SHIM.fault_arm.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_long, *[ctypes.c_int] * 3, ctypes.c_long]

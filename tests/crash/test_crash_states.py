@@ -8,13 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from crash.conftest import folder_in_memory
 from crash.disk_model import Contents, State, key_of, rebuild
 from crash.protocols import SAVES, SKIPS, Save, checkpoint
 from crash.recording import Killed, Recording, Trouble
@@ -37,12 +37,9 @@ def _report() -> Iterator[None]:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, where there is one: thousands of states are written there."""
-    memory = Path("/dev/shm")
-    place = Path(tempfile.mkdtemp(prefix="dbp-disk-", dir=memory if os.access(memory, os.W_OK) else tmp_path))
-    yield place
-    shutil.rmtree(place)
+def disk() -> Iterator[Path]:
+    with folder_in_memory() as place:
+        yield place
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from crash.conftest import folder_in_memory
 from crash.disk_model import Contents, State, key_of, rebuild
 from crash.recording import Recording
 from small_jobs import small_job
@@ -44,13 +44,9 @@ class Ear(Observer):
 
 
 @pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    memory = Path("/dev/shm")
-    place = Path(
-        tempfile.mkdtemp(prefix="dbp-disk-", dir=memory if os.access(memory, os.W_OK) else tmp_path_factory.mktemp("d"))
-    )
-    yield place
-    shutil.rmtree(place)
+def disk() -> Iterator[Path]:
+    with folder_in_memory() as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
