@@ -28,7 +28,7 @@ test: $(VENV)/.test
 
 # What is on the disk after a loss of power: `make test` looks at some thousands of states, this at more than 100,000.
 crash-states: $(VENV)/.test
-	DBP_CRASH_STATES=all $(BIN)/python -m pytest -q -s tests/crash/test_crash_states.py tests/crash/test_job_states.py tests/crash/test_kills.py
+	DBP_CRASH_STATES=all $(BIN)/python -m pytest -q -s --timeout 3600 tests/crash
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -105,7 +105,7 @@ class CheckpointStore:
         # Nor does one count whose folder could not be synced: it is there now, and may not be after a loss of power.
         steps = [step for step in self.steps() if step <= saved]
         kept = [step for step in steps if step not in self._doubtful][-self.keep :]
-        for step in steps[: steps.index(kept[0])]:
+        for step in [step for step in steps if kept and step < kept[0]]:
             path = self.path(step)
             try:
                 os.unlink(path)

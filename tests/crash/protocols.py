@@ -71,6 +71,7 @@ def _retires_before_the_folder_is_synced(store: CheckpointStore, new: Checkpoint
 
     def retiring(folder: Path) -> None:
         if folder == store.folder:
+            store._doubtful.discard(new.step)
             store._retire(new.step)
         real(folder)
 

@@ -102,7 +102,9 @@ def run(faults: Faults, job: Path, name: str, fault: Fault) -> Done:
     return faults.dbp("run", job, "--id", name, "--storage", runs, "--json", "--quiet", below=runs, fault=fault)
 
 
-def checked(faults: Faults, job: Path, name: str, done: Done, reference: str) -> bool:
+def checked(
+    faults: Faults, job: Path, name: str, done: Done, reference: str, may_leave_something: bool = False
+) -> bool:
     """Whether a run ended well; if not, that it says so in words, and that a resume ends in the same bits."""
     assert "Traceback" not in done.err
     assert "this is a bug" not in done.err
@@ -123,7 +125,8 @@ def checked(faults: Faults, job: Path, name: str, done: Done, reference: str) ->
     status = read_status(runs / name / "status.json")
     assert status is not None
     assert status.state == "SUCCEEDED"
-    assert not [path for path in (runs / name).rglob("*") if path.name.startswith(".dbp-")]
+    leftovers = [path for path in (runs / name).rglob("*") if path.name.startswith(".dbp-")]
+    assert leftovers == [] or may_leave_something
     return done.code == 0
 
 
@@ -136,10 +139,12 @@ def test_a_call_that_fails_once_never_ends_training(faults: Faults, job: Path, w
     for number, call in enumerate(points):
         name = f"once-{call}"
         done = run(faults, job, name, Fault("fail", call, code=codes[number % len(codes)]))
-        well = checked(faults, job, name, done, reference)
+        well = checked(faults, job, name, done, reference, whole.calls[call - 1] == "unlink")  # the next run removes it
         assert well or call < begun, done.err
         ended_well += well
     assert ended_well >= len(points) // 2
+    if ALL:
+        print(f"\n{len(whole.calls)} calls of a run: each failed once, {ended_well} of {len(points)} runs did not mind")
 
 
 @pytest.mark.parametrize("kind", ["write", "fsync", "rename", "open"])

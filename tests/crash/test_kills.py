@@ -12,11 +12,13 @@ from crash.faults import Fault, Faults
 from crash.protocols import checkpoint
 from small_jobs import small_job
 
+from dbp.jobs.status import read_status
 from dbp.storage.atomic_files import remove_leftovers
 from dbp.storage.checkpoints import CheckpointStore
 
 KILLED = -9
-POINTS = 60 if os.environ.get("DBP_CRASH_STATES") == "all" else 5
+ALL = os.environ.get("DBP_CRASH_STATES") == "all"
+POINTS = 60 if ALL else 5
 
 
 def never(path: object, reason: str) -> None:
@@ -42,6 +44,8 @@ def test_a_kill_at_every_call_of_a_save_loses_and_tears_nothing(faults: Faults, 
         _goes_on(folder, acknowledged, fault)
         shutil.rmtree(place / "job")
     assert len(points) > 40
+    if ALL:
+        print(f"\n{len(whole.calls)} calls of {len(steps)} saves: killed at {len(points)} points")
 
 
 def _goes_on(folder: Path, acknowledged: int, fault: Fault) -> None:
@@ -81,6 +85,7 @@ def test_a_kill_anywhere_in_a_run_and_a_resume_give_the_same_bits(faults: Faults
         name = f"killed-{point}"
         done = faults.dbp("run", job, "--id", name, *sets, below=runs, fault=Fault("kill", point))
         assert done.code == KILLED
+        status = read_status(runs / name / "status.json") if (runs / name).exists() else None
         if (runs / name / "job.yaml").exists():
             resumed += 1
             done = faults.dbp("resume", name, *sets, below=runs)
@@ -89,5 +94,9 @@ def test_a_kill_anywhere_in_a_run_and_a_resume_give_the_same_bits(faults: Faults
             name += "-again"
         assert done.code == 0, done.err
         assert json.loads(done.out)["parameters_sha256"] == reference
-        assert not [path for path in (runs / name).rglob("*") if path.name.startswith(".dbp-")]
+        # Nobody writes a job again that is done, though it was killed before it had given back its lease.
+        if status is None or status.state != "SUCCEEDED":
+            assert not [path for path in (runs / name).rglob("*") if path.name.startswith(".dbp-")]
     assert resumed >= POINTS // 2
+    if ALL:
+        print(f"\n{len(whole.calls)} calls of a run: killed at {len(points)} points, {resumed} of them resumed")
