@@ -126,7 +126,7 @@ def test_every_kind_of_step_gives_the_same_bits(digits, tmp_path, variant):
     here = dbp.train(job(digits, tmp_path / "0", *overrides), workers=0)
     there = dbp.train(job(digits, tmp_path / "3", *overrides), workers=3)
     assert here.summary.parameters_sha256 == there.summary.parameters_sha256
-    assert [step.loss for step in here.history] == [step.loss for step in there.history]
+    assert [(step.loss, step.digest) for step in here.history] == [(step.loss, step.digest) for step in there.history]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -185,7 +185,8 @@ def test_every_optimizer_killed_at_a_random_step_and_resumed_gives_the_same_bits
     told = killed_and_resumed(run, tmp_path / "victim", at)
     assert told["parameters_sha256"] == whole.summary.parameters_sha256, f"killed at step {at}"
     steps = read_metrics(tmp_path / "victim" / "metrics.jsonl").steps
-    assert [(step["loss"], step["rms"]) for step in steps] == [(step.loss, step.rms) for step in whole.history]
+    told = [(step.loss, step.rms, step.digest) for step in whole.history]
+    assert [(step["loss"], step["rms"], step["digest"]) for step in steps] == told
 
 
 def killed_and_resumed(run: subprocess.Popen, directory: Path, step: int) -> dict:
