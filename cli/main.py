@@ -26,6 +26,7 @@ from dbp.cli.commands import (
     submit,
     up,
     validate,
+    verify,
     watch,
 )
 from dbp.cli.errors import exit_codes
@@ -74,6 +75,7 @@ _register("delete", delete.delete)
 _register("list", list_jobs.list_jobs)
 _register("status", status.status)
 _register("checkpoints", checkpoints.checkpoints)
+_register("verify", verify.verify)
 _register("predict", predict.predict)
 _register("evaluate", evaluate.evaluate)
 _register("plot", plot.plot)

@@ -185,8 +185,8 @@ def test_every_optimizer_killed_at_a_random_step_and_resumed_gives_the_same_bits
     told = killed_and_resumed(run, tmp_path / "victim", at)
     assert told["parameters_sha256"] == whole.summary.parameters_sha256, f"killed at step {at}"
     steps = read_metrics(tmp_path / "victim" / "metrics.jsonl").steps
-    told = [(step.loss, step.rms, step.digest) for step in whole.history]
-    assert [(step["loss"], step["rms"], step["digest"]) for step in steps] == told
+    uninterrupted = [(step.loss, step.rms, step.digest) for step in whole.history]
+    assert [(step["loss"], step["rms"], step["digest"]) for step in steps] == uninterrupted
 
 
 def killed_and_resumed(run: subprocess.Popen, directory: Path, step: int) -> dict:
