@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from dbp.cli.errors import FAILED
+from dbp.cli.errors import FAILED, answer
 from dbp.cli.options import DEFAULT_STORAGE, Insecure, JobName, Json, ServiceAddress, Storage, TokenFile
 from dbp.cli.output import Mode, Output, talk
 from dbp.cli.service import Access, directory_to_read
@@ -41,7 +39,7 @@ def verify(
         for finding in report.findings:
             talk(f"wrong: {finding}")
     if report.findings:
-        raise typer.Exit(FAILED)
+        answer(FAILED)
 
 
 def _data_now(job: Job) -> str:

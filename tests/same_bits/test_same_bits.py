@@ -18,12 +18,16 @@ from pathlib import Path
 import pytest
 
 import dbp
+from dbp.evidence.findings import Finding
+from dbp.evidence.verification import verify
+from dbp.jobs.directory import JobDirectory
 from dbp.jobs.metrics import read_metrics
 from dbp.jobs.status import describe_state, read_status
 from dbp.network.compiled import instruction_set
 from dbp.optimizers.registry import METHODS
 from dbp.training.observers import Observer
 from dbp.training.stopping import StopRequest
+from dbp.workers.preparation import open_dataset
 
 ROOT = Path(__file__).parents[2]
 DBP = [str(Path(sys.executable).parent / "dbp")]
@@ -195,12 +199,19 @@ def killed_and_resumed(run: subprocess.Popen, directory: Path, step: int) -> dic
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     assert describe_state(read_status(directory / "status.json")).state == "LOST"
+    assert findings(directory) == ()
     resumed = subprocess.run(
         [*DBP, "resume", directory, "--json", "--workers", "0"], capture_output=True, text=True, check=True
     )
     told = json.loads(resumed.stdout)
     assert told["state"] == "SUCCEEDED"
+    assert findings(directory) == ()
     return told
+
+
+def findings(directory: Path) -> tuple[Finding, ...]:
+    """What `dbp verify` finds wrong."""
+    return verify(JobDirectory.open(directory), lambda job: open_dataset(job).fingerprint()).findings
 
 
 def wait_for_step(directory: Path, step: int, run: subprocess.Popen, limit_s: float = 120) -> None:
