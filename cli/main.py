@@ -12,6 +12,7 @@ from dbp.cli.commands import (
     cancel,
     checkpoints,
     delete,
+    diff,
     down,
     evaluate,
     fetch,
@@ -76,6 +77,7 @@ _register("list", list_jobs.list_jobs)
 _register("status", status.status)
 _register("checkpoints", checkpoints.checkpoints)
 _register("verify", verify.verify)
+_register("diff", diff.diff)
 _register("predict", predict.predict)
 _register("evaluate", evaluate.evaluate)
 _register("plot", plot.plot)
