@@ -21,6 +21,7 @@ from dbp.cli.commands import (
     logs,
     plot,
     predict,
+    replay,
     resume,
     run,
     status,
@@ -78,6 +79,7 @@ _register("status", status.status)
 _register("checkpoints", checkpoints.checkpoints)
 _register("verify", verify.verify)
 _register("diff", diff.diff)
+_register("replay", replay.replay)
 _register("predict", predict.predict)
 _register("evaluate", evaluate.evaluate)
 _register("plot", plot.plot)
