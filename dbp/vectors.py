@@ -5,7 +5,9 @@ Scalars go into vectors in the vectors' own precision: float32 stays float32.
 
 from __future__ import annotations
 
+import ctypes
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,31 @@ def digest(vector: Vector) -> str:
     """
     array = np.ascontiguousarray(vector, vector.dtype.newbyteorder("<"))
     return f"{compiled.digest_function()(array.nbytes, compiled.address(array)):016x}"
+
+
+def two_loop_recursion(gradient: Vector, moves: Sequence[Vector], changes: Sequence[Vector]) -> Vector:
+    """Return ``-H g`` for the inverse Hessian H that pairs of moves s and changes y tell of (Nocedal & Wright 2006, algorithm 7.4).
+
+    All are vectors (P,) of one precision, float32 or float64; pairs are newest first, and there is at least one. H begins as
+    ``(s.y / y.y) I`` of the newest. Computed in float64 and rounded once.
+    """
+    if not 1 <= len(moves) == len(changes):
+        raise ValueError(f"{len(moves)} moves and {len(changes)} changes; expected as many of both, at least one")
+    precision, size, count = gradient.dtype.name, gradient.size, len(moves)
+    if any(vector.shape != (size,) or vector.dtype != gradient.dtype for vector in (*moves, *changes)):
+        raise ValueError(
+            f"pairs for a gradient of {size} numbers in {precision}; expected vectors of its shape and dtype"
+        )
+    held = [np.ascontiguousarray(vector) for vector in (gradient, *moves, *changes)]
+    here, *rest = map(compiled.address, held)
+    pointers = ctypes.c_void_p * count
+    direction, room = np.empty(size, gradient.dtype), np.empty(size + 2 * count)
+    begin = compiled.address(room) or 0
+    compiled.functions(precision).two_loops(
+        size, count, pointers(*rest[:count]), pointers(*rest[count:]), here,
+        begin, begin + 8 * size, begin + 8 * (size + count), compiled.address(direction),
+    )  # fmt: skip
+    return direction
 
 
 def norm(vector: Vector) -> float:

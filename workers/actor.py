@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +13,13 @@ from dbp.errors import DbpError, JobFailedError
 from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
 from dbp.sums.shard_worker import ShardWorker
 from dbp.workers.gate import Address
-from dbp.workers.link import LinkClosedError
+from dbp.workers.link import Link, LinkClosedError
 
 Vector = NDArray[np.floating]
 Answer = CallAnswered | CallRaised
 Message = tuple[Call, Vector | None] | Workload  # what comes over a link
+
+BEAT_S = 2.0
 
 
 class GradientWorker:
@@ -28,6 +32,7 @@ class GradientWorker:
     def serve(self, driver: Address) -> None:
         """Answer what comes over a link to the driver, until the driver closes it. ConnectionError when there is no way there."""
         link = driver.connect(self._number)
+        threading.Thread(target=_beat, args=(link,), name="dbp-beat", daemon=True).start()
         try:
             while True:
                 message: Message = link.receive()  # type: ignore[assignment]
@@ -55,3 +60,13 @@ class GradientWorker:
         except MemoryError as error:
             text = f"worker {self._number} has not enough memory for its {len(call.shards)} shards ({error})"
             return CallRaised(self._number, call.number, JobFailedError(f"{text}; use more machines or fewer workers"))
+
+
+def _beat(link: Link) -> None:
+    """Tell the driver that this process runs, also while it computes; end with the link."""
+    try:
+        while True:
+            link.beat()
+            time.sleep(BEAT_S)
+    except LinkClosedError:
+        return

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ray.actor import ActorHandle
 
 from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
-from dbp.workers.link import Link
+from dbp.workers.link import Beat, Link
 from dbp.workers.shared_memory import Board
 
 Vector = NDArray[np.floating]
@@ -59,8 +59,8 @@ class Channel(Protocol):
         """Begin a call; return at once. An error means that the worker died."""
         ...
 
-    def receive(self) -> Answer:
-        """Wait for the answer. An error means that the worker died."""
+    def receive(self) -> Answer | Beat:
+        """Wait for the answer, or a sign of life. An error means that the worker died."""
         ...
 
     def close(self) -> None:
@@ -82,9 +82,9 @@ class LinkChannel:
         """See `Channel`."""
         self.link.send((call, parameters.vector), own_board=False)
 
-    def receive(self) -> Answer:
+    def receive(self) -> Answer | Beat:
         """See `Channel`."""
-        answer: Answer = self.link.receive()  # type: ignore[assignment]
+        answer: Answer | Beat = self.link.receive()  # type: ignore[assignment]
         return answer
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,10 +23,16 @@ from dbp.workers.shared_memory import Board, View
 
 _HEAD = struct.Struct("<QI")
 _ENTRY = struct.Struct("<Qq")
+_CREDENTIALS = struct.Struct("3i")  # process, user, group
 _ALONG = -1  # in the place of an array's place: it travels along
+_BEAT = _HEAD.pack(0, 0)  # no message has an empty body
 
 # A peer that answers nothing, not even the kernel's own signs of life, for this long is gone. A cut cable may be mended before.
 SILENCE_S = 90
+
+
+class Beat:
+    """A sign of life, in the place of a message."""
 
 
 class LinkClosedError(ConnectionError):
@@ -38,6 +45,7 @@ class Link:
     def __init__(self, connection: socket.socket, outgoing: Board | None, incoming: View | None) -> None:
         self._connection = connection
         self._outgoing, self._incoming = outgoing, incoming
+        self._sending = threading.Lock()  # a beat must not fall into the middle of a message
         connection.settimeout(None)
         if connection.family != getattr(socket, "AF_UNIX", None):
             _watch(connection)
@@ -46,6 +54,14 @@ class Link:
     def shares_memory(self) -> bool:
         """Whether both ends are on one machine."""
         return self._incoming is not None
+
+    def peer(self) -> int:
+        """Return the process id of the other end as it is seen from here; 0 where it is not."""
+        if not self.shares_memory or not hasattr(socket, "SO_PEERCRED"):
+            return 0
+        credentials = self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid: int = _CREDENTIALS.unpack(credentials)[0]
+        return pid
 
     def fileno(self) -> int:
         """The number to wait on."""
@@ -64,12 +80,25 @@ class Link:
         head = _HEAD.pack(len(packed.body), len(places))
         table = b"".join(_ENTRY.pack(array.nbytes, place) for array, place in zip(packed.arrays, places, strict=True))
         try:
-            self._connection.sendall(head + table + packed.body)
-            for array, place in zip(packed.arrays, places, strict=True):
-                if place == _ALONG:
-                    self._connection.sendall(array)
+            with self._sending:
+                self._connection.sendall(head + table + packed.body)
+                for array, place in zip(packed.arrays, places, strict=True):
+                    if place == _ALONG:
+                        self._connection.sendall(array)
         except OSError as error:
             raise LinkClosedError(str(error)) from error
+
+    def beat(self) -> None:
+        """Send a sign of life, from any thread; raises LinkClosedError."""
+        try:
+            with self._sending:
+                self._connection.sendall(_BEAT)
+        except OSError as error:
+            raise LinkClosedError(str(error)) from error
+
+    def bound(self, seconds: float) -> None:
+        """From now on the other end may stop in the middle of a message for so long: LinkClosedError then."""
+        self._connection.settimeout(seconds)
 
     def _place(self, array: memoryview, own_board: bool) -> int:
         if self._outgoing is None:
@@ -80,11 +109,13 @@ class Link:
         return place
 
     def receive(self) -> object:
-        """Wait for a message; raises LinkClosedError.
+        """Wait for a message, or for a Beat; raises LinkClosedError.
 
         Its large arrays may lie in shared memory: the sender writes over them with its next message.
         """
         length, count = _HEAD.unpack(self._exactly(_HEAD.size))
+        if not length:
+            return Beat()
         table = [_ENTRY.unpack(self._exactly(_ENTRY.size)) for _ in range(count)]
         body = bytes(self._exactly(length))
         return unpack(Packed(body, [self._array(size, place) for size, place in table]))

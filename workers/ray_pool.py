@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,14 +28,16 @@ from dbp.sums.pool import TransportPool
 from dbp.workers.actor import GradientWorker
 from dbp.workers.channels import CallStyle, Channel, LinkChannel, Published, RayChannel
 from dbp.workers.gate import Arrival, Gate
-from dbp.workers.link import LinkClosedError
+from dbp.workers.link import Beat, LinkClosedError
 from dbp.workers.shared_memory import Board, supported
 
 Vector = NDArray[np.floating]
 
 START_TIMEOUT_S = 120.0
-# An answer later than this means the worker hangs. Long, because nothing yet tells slow from dead; loading its shards counts too.
+# An answer later than this means that the worker hangs, though its heart beats. Long, because loading its shards counts too.
 ANSWER_TIMEOUT_S = 3600.0
+# A worker that gives no sign of life for this long is stopped, or its machine is gone. Signs come while it computes, too.
+FROZEN_S = 30.0
 LOOK_AROUND_S = 0.2  # how often, while nothing arrives, Ray is asked who has died
 ASK_RAY_S = 0.02  # how long Ray is waited for at a time, where workers are called through it
 
@@ -49,6 +53,7 @@ class _Worker:
     since: float  # monotonic seconds, of its start
     pid: int = 0
     channel: Channel | None = None
+    silent: float = 0.0  # seconds without a sign of life, as far as anybody listened
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,9 @@ class RayTransport:
         calls: CallStyle = "link",
         on_trouble: Callable[[str], None] = lambda sentence: None,
         actor_options: ActorOptions | None = None,
+        frozen_s: float = FROZEN_S,
     ) -> None:
+        self._frozen_s = frozen_s
         self._calls: CallStyle = calls
         self._on_trouble = on_trouble
         self._actor_options = actor_options
@@ -113,10 +120,18 @@ class RayTransport:
         except WORKER_DIED:
             self._lose(worker, "its process died")
 
-    def next_event(self) -> Event:
+    def now(self) -> float:
         """See `Transport`."""
+        return time.monotonic()
+
+    def next_event(self, patience: float | None) -> Event | None:
+        """See `Transport`."""
+        until = None if patience is None else self.now() + patience
         while not self._events:
-            self._wait()
+            left = LOOK_AROUND_S if until is None else min(until - self.now(), LOOK_AROUND_S)
+            if left < 0:
+                return None
+            self._wait(left)
         return self._events.popleft()
 
     def pids(self) -> dict[int, int]:
@@ -135,10 +150,10 @@ class RayTransport:
         if self._board is not None:
             self._board.close()
 
-    def _wait(self) -> None:
-        """Sleep until something may have happened, and see what."""
+    def _wait(self, seconds: float) -> None:
+        """Sleep until something may have happened, for some seconds at most, and see what."""
         through_ray = self._through_ray()
-        for key, _ in self._selector.select(0 if through_ray else LOOK_AROUND_S):
+        for key, _ in self._selector.select(0 if through_ray else seconds):
             if key.fileobj is self._gate:
                 arrival = self._gate.arrival()
                 if arrival is not None:
@@ -149,9 +164,10 @@ class RayTransport:
             answers = list(through_ray)
             for answer in ray.wait(answers, num_returns=1, timeout=ASK_RAY_S)[0]:
                 self._receive(through_ray[answer])
-        if not self._events and time.monotonic() - self._looked > LOOK_AROUND_S / 2:
-            self._look_around()
+        since = time.monotonic() - self._looked
+        if since > LOOK_AROUND_S / 2 and not (self._events and since < LOOK_AROUND_S):
             self._looked = time.monotonic()
+            self._look_around(min(since, 2 * LOOK_AROUND_S))  # nobody listened in longer gaps
 
     def _through_ray(self) -> dict[ray.ObjectRef, int]:
         """The answers that are to come through Ray, and from which worker."""
@@ -167,6 +183,7 @@ class RayTransport:
         if known is None or known.channel is not None:  # given up meanwhile
             arrival.link.close()
             return
+        arrival.link.bound(self._frozen_s)
         known.pid, known.channel = arrival.pid, LinkChannel(arrival.link)
         self._selector.register(arrival.link, selectors.EVENT_READ, arrival.worker)
         self._events.append(WorkerReady(arrival.worker))
@@ -180,11 +197,13 @@ class RayTransport:
         except WORKER_DIED:
             self._lose(number, "its process died")
             return
-        self._called.pop(number, None)
-        self._events.append(answer)
+        known.silent = 0.0
+        if not isinstance(answer, Beat):
+            self._called.pop(number, None)
+            self._events.append(answer)
 
-    def _look_around(self) -> None:
-        """Find workers that died, that did not start, and that hang."""
+    def _look_around(self, seconds: float) -> None:
+        """Find workers that died, that did not start, that are frozen and that hang; `seconds` have passed since the last look."""
         now = time.monotonic()
         alive = [worker.alive for worker in self._workers.values()]
         settled = set(ray.wait(alive, num_returns=len(alive), timeout=0)[0]) if alive else set()
@@ -193,6 +212,11 @@ class RayTransport:
                 continue
             if worker.channel is None and now - worker.since > START_TIMEOUT_S:
                 raise WorkersLostError(_no_start(number))
+            if isinstance(worker.channel, LinkChannel):
+                worker.silent += seconds
+                if worker.silent > self._frozen_s:
+                    self._lose(number, f"no sign of life for {worker.silent:.0f} s; is it stopped?")
+                    continue
             called = self._called.get(number)
             if called is not None and now - called.since > ANSWER_TIMEOUT_S:
                 self._lose(number, f"it gave no answer for {ANSWER_TIMEOUT_S:.0f} s")
@@ -231,9 +255,18 @@ class RayTransport:
         if worker.channel is not None:
             if isinstance(worker.channel, LinkChannel):
                 self._selector.unregister(worker.channel.link)
+                _end(worker.channel)
             worker.channel.close()
         ray.kill(worker.actor)
         self._events.append(WorkerLost(number, reason + (f" (pid {worker.pid})" if worker.pid else "")))
+
+
+def _end(channel: LinkChannel) -> None:
+    """End a worker of this machine at once: Ray takes 5 s to end one that is stopped, and its CPU is needed for the next."""
+    with suppress(OSError):
+        pid = channel.link.peer()
+        if pid > 0:
+            os.kill(pid, signal.SIGKILL)
 
 
 def _open_to_other_machines(gate: Gate) -> None:

@@ -56,11 +56,15 @@ class SeatedTransport:
         """See `Transport`."""
         self._inner.send(worker, call)
 
-    def next_event(self) -> Event:
+    def now(self) -> float:
+        """See `Transport`."""
+        return self._inner.now()
+
+    def next_event(self, patience: float | None) -> Event | None:
         """See `Transport`."""
         if self._refused:
             return self._refused.popleft()
-        event = self._inner.next_event()
+        event = self._inner.next_event(patience)
         if isinstance(event, WorkerLost):
             self._somebody_left = True
             self._free.append(self._seats.pop(event.worker))

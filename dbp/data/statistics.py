@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,13 @@ class ColumnSummary:
         """The mean of each column."""
         with np.errstate(invalid="ignore", over="ignore"):
             return self.center + self.offset
+
+    def owned(self) -> ColumnSummary:
+        """Return it with arrays of its own: those that lie in memory that others write to are copied."""
+        arrays = {name: getattr(self, name) for name in ("center", "offset", "m2", "minimum", "maximum")}
+        return replace(
+            self, **{name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}
+        )
 
     def add(self, other: ColumnSummary) -> ColumnSummary:
         """Return the summary of both sets of rows."""

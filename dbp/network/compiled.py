@@ -81,6 +81,7 @@ class Functions:
     activate: Callable[..., None]
     multiply_derivative: Callable[..., None]
     dot: Callable[..., float]
+    two_loops: Callable[..., None]
 
 
 @cache
@@ -98,6 +99,7 @@ def functions(precision: str, instructions: str | None = None) -> Functions:
         "activate": [whole, whole, pointer],
         "multiply_derivative": [whole, whole, pointer, pointer],
         "dot": [whole, pointer, pointer],
+        "two_loops": [whole, whole, *[pointer] * 7],
     }
     results = {"dot": ctypes.c_double, "solve": whole}
     found = {}

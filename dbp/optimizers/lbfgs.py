@@ -23,7 +23,7 @@ from dbp.optimizers.descent import Accepted, Known, descend, look, steepest_step
 from dbp.optimizers.line_search import LineSearch, check_order
 from dbp.optimizers.options import MethodOptions
 from dbp.optimizers.protocol import Evaluation, State, StepResult, Trials, Vector
-from dbp.vectors import dot, norm, scalar
+from dbp.vectors import dot, norm, scalar, two_loop_recursion
 
 
 class LbfgsOptions(MethodOptions):
@@ -83,7 +83,10 @@ class Lbfgs:
             return (yield from unmoved(parameters, state, known))
         accepted = None
         if pairs:
-            accepted = yield from descend(parameters, known, _direction(here.gradient, pairs), 1.0, self.line_search)
+            direction = two_loop_recursion(
+                here.gradient, [pair.move for pair in pairs], [pair.change for pair in pairs]
+            )
+            accepted = yield from descend(parameters, known, direction, 1.0, self.line_search)
         if accepted is None:
             pairs = []
             first = steepest_step(here.gradient, length)
@@ -112,18 +115,3 @@ def _state(known: Known, pairs: Sequence[Pair], parameters: Vector, accepted: Ac
 def _pairs(state: State) -> list[Pair]:
     count = sum(name.startswith("move.") for name in state)
     return [Pair(state[f"move.{age}"], state[f"change.{age}"]) for age in range(count)]
-
-
-def _direction(gradient: Vector, pairs: Sequence[Pair]) -> Vector:
-    """Return ``-H g`` by the two-loop recursion, in float64 and rounded once. `pairs` are newest first, and not empty."""
-    vector = np.negative(gradient, dtype=np.float64)
-    shares: list[tuple[float, float]] = []  # alpha and s.y of each pair
-    for pair in pairs:
-        curvature = dot(pair.move, pair.change)
-        share = dot(pair.move, vector) / curvature
-        vector -= np.multiply(pair.change, share, dtype=np.float64)
-        shares.append((share, curvature))
-    vector *= shares[0][1] / dot(pairs[0].change, pairs[0].change)
-    for pair, (share, curvature) in zip(reversed(pairs), reversed(shares), strict=True):
-        vector += np.multiply(pair.move, share - dot(pair.change, vector) / curvature, dtype=np.float64)
-    return vector.astype(gradient.dtype)

@@ -22,6 +22,10 @@ class Summand(Protocol):
         """Return self + other, self being the left (earlier) operand. May reuse self's memory, never other's."""
         ...
 
+    def owned(self) -> Self:
+        """Return it with arrays of its own: those that lie in memory that others write to are copied."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PartialSum:

@@ -6,6 +6,7 @@ What differs between pools is the *transport*: how a worker is started, called a
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol, assert_never
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.errors import DbpError, WorkersLostError
-from dbp.sums.assignment import Assignment, GiveUp, Instruction, SendCall, StartWorker
+from dbp.sums.assignment import Assignment, GiveUp, Instruction, ReportLate, SendCall, StartWorker
 from dbp.sums.messages import (
     Call,
     CallAnswered,
@@ -26,11 +27,13 @@ from dbp.sums.messages import (
     WorkerReady,
     Workload,
 )
-from dbp.sums.partial_sum import PartialSum, Summand
+from dbp.sums.partial_sum import Summand
 from dbp.sums.shard_worker import ShardWorker
 from dbp.sums.tree import Reduction
 
 Vector = NDArray[np.floating]
+
+QUIET_S = 60.0  # so long nothing more is said of a worker that is late again
 
 
 class WorkerPool(Protocol):
@@ -60,6 +63,10 @@ class WorkerPool(Protocol):
 class Transport(Protocol):
     """How workers are reached. Every method returns at once except `next_event`."""
 
+    def now(self) -> float:
+        """Return the time in seconds, by a clock that never goes back."""
+        ...
+
     def start(self, worker: int, workload: Workload) -> None:
         """Begin to start a worker; WorkerReady or WorkerLost follows."""
         ...
@@ -76,8 +83,8 @@ class Transport(Protocol):
         """Call a worker; CallAnswered, CallRaised or WorkerLost follows."""
         ...
 
-    def next_event(self) -> Event:
-        """Wait for the next event. Only called while one is due."""
+    def next_event(self, patience: float | None) -> Event | None:
+        """Wait for the next event, but no longer than `patience` seconds: None then. Only called while one is due."""
         ...
 
     def close(self) -> None:
@@ -101,6 +108,8 @@ class TransportPool:
         self._assignment = Assignment(workers, _counts(workload))
         self._told: dict[int, Workload] = {}  # by worker: the workload it was last given
         self._ready: set[int] = set()
+        self._answered: set[int] = set()  # workers that have answered a call of the task
+        self._reported: dict[int, float] = {}  # when a worker was last said to be late
         self._carry_out(self._assignment.start())
 
     @property
@@ -118,15 +127,14 @@ class TransportPool:
     def sum(self, task: SumTask, parameters: Vector | None = None) -> Summand:
         """See `WorkerPool`."""
         tree = task.tree(self._workload.shards[task.part])
-        reduction: Reduction[Summand] = Reduction(tree)
-        self._task = task
+        self._task, self._reduction = task, Reduction[Summand](tree)
+        self._answered.clear()
         self._transport.publish(parameters)
-        self._carry_out(self._assignment.begin(task.part, tree.leaves))
-        while not reduction.complete:
-            self._carry_out(self._take(self._transport.next_event(), reduction))
-        total = reduction.result()
-        # A channel's memory must be free before the next call: whoever still held it would block the worker for ever.
-        return total.owned() if isinstance(total, PartialSum) else total
+        self._carry_out(self._assignment.begin(task.part, tree.leaves, self._transport.now(), task.kind))
+        while not self._reduction.complete:
+            self._carry_out(self._next_instructions())
+        # What workers lend is written over with their next call.
+        return self._reduction.result().owned()
 
     def close(self) -> None:
         """See `WorkerPool`."""
@@ -138,25 +146,34 @@ class TransportPool:
             self._told[worker] = self._workload
             self._transport.configure(worker, self._workload)
 
-    def _take(self, event: Event, reduction: Reduction[Summand]) -> Sequence[Instruction]:
+    def _next_instructions(self) -> Sequence[Instruction]:
+        """Wait for the next event, or until somebody is late."""
+        due, now = self._assignment.next_look(), self._transport.now()
+        event = self._transport.next_event(None if due is None else max(due - now, 0.0))
+        now = self._transport.now()
+        return self._assignment.look(now) if event is None else self._take(event, now)
+
+    def _take(self, event: Event, now: float) -> Sequence[Instruction]:
         """Turn one event into instructions."""
         match event:
             case WorkerReady(worker):
                 self._ready.add(worker)
                 self._tell(worker)
-                return self._assignment.ready(worker)
+                return self._assignment.ready(worker, now)
             case CallAnswered(worker, number, partials):
                 if self._assignment.is_current(number):
+                    self._answered.add(worker)
                     for node, partial in partials:
-                        reduction.add(node, partial)
-                return self._assignment.answered(worker, number)
-            case CallRaised(_, number, error):
+                        self._reduction.add(node, partial)
+                return self._assignment.answered(worker, number, now)
+            case CallRaised(worker, number, error):
+                instructions = self._assignment.answered(worker, number, now)
                 if self._assignment.is_current(number):
                     raise error
-                return []
+                return instructions
             case WorkerLost(worker, reason, replaceable):
                 self._ready.discard(worker)
-                instructions = self._assignment.lost(worker, reason, replaceable)
+                instructions = self._assignment.lost(worker, reason, replaceable, now)
                 self._on_trouble(f"worker {worker} was lost ({reason}); {_consequence(instructions)}")
                 return instructions
             case _:
@@ -169,11 +186,25 @@ class TransportPool:
                     self._told[worker] = self._workload
                     self._transport.start(worker, self._workload)
                 case SendCall(worker, number, shards):
+                    if worker in self._answered:  # its last answer is borrowed until this call
+                        self._reduction.keep()
                     self._transport.send(worker, Call(number, self._task, shards))
+                case ReportLate():
+                    self._report(instruction)
                 case GiveUp(reason):
                     raise WorkersLostError(reason)
                 case _:
                     assert_never(instruction)
+
+    def _report(self, late: ReportLate) -> None:
+        now = self._transport.now()
+        if now - self._reported.get(late.worker, -QUIET_S) >= QUIET_S:
+            self._reported[late.worker] = now
+            plural, others = len(late.others) > 1, " and ".join(map(str, late.others))
+            self._on_trouble(
+                f"worker {late.worker} is late: no answer for {late.seconds:.1f} s, at most {late.limit:.1f} s were expected; "
+                f"worker{'s' * plural} {others} compute{'s' * (not plural)} its shards, too, until it has caught up"
+            )
 
 
 def _counts(workload: Workload) -> dict[Part, int]:
@@ -218,7 +249,11 @@ class InProcessTransport:
         except DbpError as error:
             self._events.append(CallRaised(worker, call.number, error))
 
-    def next_event(self) -> Event:
+    def now(self) -> float:
+        """See `Transport`."""
+        return time.monotonic()
+
+    def next_event(self, patience: float | None) -> Event | None:
         """See `Transport`."""
         return self._events.popleft()
 

@@ -139,6 +139,10 @@ class Reduction(Generic[S]):
             node = parent
         self._sums[node] = partial
 
+    def keep(self) -> None:
+        """Copy what is borrowed: somebody who answered is about to be called again, and will write over the answer's memory."""
+        self._sums = {node: partial.owned() for node, partial in self._sums.items()}
+
     def _covered(self, node: Node) -> bool:
         while node not in self._sums:
             if node == self._tree.root:

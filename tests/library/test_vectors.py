@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import dbp.optimizers
-from dbp.vectors import cosine_of_pi_times, digest, dot, moved, norm, power, scaled
+from dbp.network import compiled
+from dbp.vectors import cosine_of_pi_times, digest, dot, moved, norm, power, scaled, two_loop_recursion
 
 FILES = sorted(Path(dbp.optimizers.__file__).parent.glob("*.py"))
 
@@ -24,6 +26,69 @@ def test_an_inner_product_is_that_of_exact_arithmetic(size, seed, dtype):
     products = [float(a) * float(b) for a, b in zip(first, second, strict=True)]
     assert dot(first, second) == pytest.approx(math.fsum(products), abs=1e-14 * (1 + math.fsum(map(abs, products))))
     assert norm(first) == pytest.approx(math.sqrt(math.fsum(float(a) ** 2 for a in first)), rel=1e-14)
+
+
+@given(st.integers(1, 300), st.integers(1, 12), st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float64]))
+def test_the_two_loop_recursion_is_the_product_with_the_bfgs_matrix(size, count, seed, dtype):
+    """Against H written out as a matrix by the update of BFGS, pair by pair (Nocedal & Wright 2006, equation 6.17)."""
+    random = np.random.default_rng(seed)
+    moves = random.standard_normal((count, size)).astype(dtype)
+    changes = (moves * random.uniform(0.5, 2.0, size) + 0.01 * random.standard_normal((count, size))).astype(dtype)
+    gradient = random.standard_normal(size).astype(dtype)
+    pairs = [(s, y) for s, y in zip(moves, changes, strict=True) if s.astype(float) @ y.astype(float) > 0.1 * (s @ s)]
+    assume(pairs)
+    inverse = np.eye(size) * (pairs[0][0].astype(float) @ pairs[0][1] / (pairs[0][1].astype(float) @ pairs[0][1]))
+    for s, y in reversed(pairs):
+        s, y = s.astype(np.float64), y.astype(np.float64)
+        left = np.eye(size) - np.outer(s, y) / (s @ y)
+        inverse = left @ inverse @ left.T + np.outer(s, s) / (s @ y)
+    direction = two_loop_recursion(gradient, [s for s, _ in pairs], [y for _, y in pairs])
+    assert direction.dtype == dtype
+    expected = -inverse @ gradient
+    tolerance = 1e-6 if dtype is np.float32 else 1e-9
+    assert np.linalg.norm(direction - expected) <= tolerance * np.linalg.norm(expected) * np.linalg.cond(inverse)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 1000])
+def test_the_two_loop_recursion_adds_in_the_order_of_dot(dtype, size):
+    """The same bits as the recursion by hand, with `dot` for its sums: what earlier versions computed."""
+    random = np.random.default_rng(size)
+    moves = random.standard_normal((4, size)).astype(dtype)
+    changes = (moves * random.uniform(0.5, 2.0, size)).astype(dtype)
+    gradient = random.standard_normal(size).astype(dtype)
+    vector, shares = -gradient.astype(np.float64), []
+    for s, y in zip(moves, changes, strict=True):
+        shares.append(dot(s, vector) / dot(s, y))
+        vector = vector - y.astype(np.float64) * shares[-1]
+    vector = vector * (dot(moves[0], changes[0]) / dot(changes[0], changes[0]))
+    for s, y, share in reversed(list(zip(moves, changes, shares, strict=True))):
+        vector = vector + s.astype(np.float64) * (share - dot(y, vector) / dot(s, y))
+    assert two_loop_recursion(gradient, list(moves), list(changes)).tobytes() == vector.astype(dtype).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_instruction_set_finds_the_same_bits(dtype, monkeypatch):
+    random = np.random.default_rng(0)
+    moves, changes = random.standard_normal((2, 3, 1001)).astype(dtype)
+    available = compiled.INSTRUCTION_SETS[: compiled.INSTRUCTION_SETS.index(compiled.instruction_set()) + 1]
+    functions, found = compiled.functions, set()
+    for instructions in available:
+        monkeypatch.setattr(compiled, "functions", partial(functions, instructions=instructions))
+        found.add((two_loop_recursion(moves[0], list(moves), list(changes)).tobytes(), dot(moves[0], changes[0])))
+    assert len(found) == 1
+
+
+def test_the_two_loop_recursion_refuses_vectors_that_do_not_fit():
+    gradient = np.ones(3)
+    for moves, changes in (
+        ([], []),
+        ([gradient], []),
+        ([np.ones(2)], [gradient]),
+        ([np.ones(3, np.float32)], [gradient]),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            two_loop_recursion(gradient, moves, changes)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

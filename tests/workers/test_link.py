@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dbp.workers.gate import Address, Gate
-from dbp.workers.link import Link, LinkClosedError
+from dbp.workers.link import Beat, Link, LinkClosedError
 from dbp.workers.packing import APART_BYTES
 from dbp.workers.shared_memory import Board, View
 
@@ -152,3 +153,48 @@ def test_a_worker_does_not_talk_to_a_driver_without_the_secret():
 def test_the_secret_is_not_shown():
     with gate() as (door, _):
         assert repr(door.address.secret) not in repr(door.address)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_signs_of_life_come_between_messages(remote):
+    """Also while a message is being sent by another thread: they never fall into its middle."""
+    large = np.arange(500_000, dtype=np.float64)
+    with both_ends(remote) as (driver, worker, _):
+        ended = threading.Event()
+
+        def beat() -> None:
+            with suppress(LinkClosedError):
+                while not ended.is_set():
+                    worker.beat()
+
+        heart = threading.Thread(target=beat)
+        heart.start()
+        sender = threading.Thread(target=lambda: [worker.send({"large": large}, own_board=True) for _ in range(5)])
+        sender.start()
+        messages, beats = 0, 0
+        while messages < 5 or not beats:
+            found = driver.receive()
+            if isinstance(found, Beat):
+                beats += 1
+            else:
+                messages += 1
+                assert found["large"].tobytes() == large.tobytes()
+        ended.set()
+        sender.join(20)
+        driver.close()  # wakes a heart that is blocked
+        heart.join(20)
+
+
+def test_the_peer_of_a_link_on_this_machine_is_known_by_its_process():
+    with both_ends(remote=False) as (driver, _, _):
+        assert driver.peer() == os.getpid()
+    with both_ends(remote=True) as (driver, _, _):
+        assert driver.peer() == 0
+
+
+def test_who_stops_in_the_middle_of_a_message_is_given_up():
+    with both_ends(remote=False) as (driver, worker, _):
+        driver.bound(0.2)
+        worker._connection.sendall(b"half a head"[:6])
+        with pytest.raises(LinkClosedError):
+            driver.receive()

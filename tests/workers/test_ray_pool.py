@@ -116,8 +116,8 @@ def test_large_gradients_are_not_copied_on_their_way():
     load, seen = workload(sizes=(6, APART_BYTES // 16, 3)), []
 
     class Watching(RayTransport):
-        def next_event(self):
-            event = super().next_event()
+        def next_event(self, patience):
+            event = super().next_event(patience)
             if isinstance(event, CallAnswered):
                 seen.append(
                     (event.partials[0][1].gradient.flags.writeable, event.partials[0][1].gradient.flags.owndata)

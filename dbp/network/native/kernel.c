@@ -294,11 +294,42 @@ void EXPORT(multiply_derivative)(int64_t kind, int64_t count, const real *g, rea
 }
 
 /* sum of a b in float64, in PAD chains. */
-double EXPORT(dot)(int64_t count, const real *a, const real *b) {
+static double sum_of_products(int64_t count, const real *a, const real *b) {
     double chain[PAD] = {0};
     int64_t from = 0;
     for (; from + PAD <= count; from += PAD)
         for (int j = 0; j < PAD; j++) chain[j] += (double)a[from + j] * (double)b[from + j];
     for (int j = 0; from + j < count; j++) chain[j] += (double)a[from + j] * (double)b[from + j];
     return tree_sum(chain);
+}
+
+double EXPORT(dot)(int64_t count, const real *a, const real *b) { return sum_of_products(count, a, b); }
+
+/* The same with b in float64 in both precisions. */
+static double sum_of_mixed_products(int64_t count, const real *a, const double *b) {
+    double chain[PAD] = {0};
+    int64_t from = 0;
+    for (; from + PAD <= count; from += PAD)
+        for (int j = 0; j < PAD; j++) chain[j] += (double)a[from + j] * b[from + j];
+    for (int j = 0; from + j < count; j++) chain[j] += (double)a[from + j] * b[from + j];
+    return tree_sum(chain);
+}
+
+/* direction = -H gradient by the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4) over pairs >= 1 of moves s and changes y,
+ * newest first; H begins as (s.y / y.y) I of the newest. In float64, rounded once. vector (count) and share, curvature (pairs) are room. */
+void EXPORT(two_loops)(int64_t count, int64_t pairs, const real *const *moves, const real *const *changes,
+                       const real *gradient, double *vector, double *share, double *curvature, real *direction) {
+    for (int64_t i = 0; i < count; i++) vector[i] = -(double)gradient[i];
+    for (int64_t k = 0; k < pairs; k++) {
+        curvature[k] = sum_of_products(count, moves[k], changes[k]);
+        share[k] = sum_of_mixed_products(count, moves[k], vector) / curvature[k];
+        for (int64_t i = 0; i < count; i++) vector[i] -= (double)changes[k][i] * share[k];
+    }
+    const double scale = curvature[0] / sum_of_products(count, changes[0], changes[0]);
+    for (int64_t i = 0; i < count; i++) vector[i] *= scale;
+    for (int64_t k = pairs - 1; k >= 0; k--) {
+        const double rest = share[k] - sum_of_mixed_products(count, changes[k], vector) / curvature[k];
+        for (int64_t i = 0; i < count; i++) vector[i] += (double)moves[k][i] * rest;
+    }
+    for (int64_t i = 0; i < count; i++) direction[i] = (real)vector[i];
 }

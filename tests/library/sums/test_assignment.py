@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbp.sums.assignment import Assignment, GiveUp, SendCall, StartWorker
+from dbp.sums.assignment import Assignment, GiveUp, ReportLate, SendCall, StartWorker
+from dbp.sums.pace import HICCUP_S, READING_S, SEVERAL
 
 
 def started(workers: int, shards: int = 8, patience: int = 3) -> Assignment:
@@ -85,25 +86,118 @@ def test_a_finished_task_forgives_the_deaths_before_it():
 
 def test_answers_of_dead_workers_and_former_tasks_are_known_for_what_they_are():
     machine = started(2)
-    old, _ = machine.begin("train", range(8))
-    new, _ = machine.begin("train", range(8))
+    old, other = machine.begin("train", range(8))
+    assert machine.begin("train", range(8)) == []  # both are still busy: one call at a time
     assert not machine.is_current(old.number)
+    (new,) = machine.answered(0, old.number)
     assert machine.is_current(new.number)
     machine.lost(0, "killed")
     assert machine.answered(0, new.number) == []  # usable, but nobody waits for it
     assert machine.ready(2)[0].shards == (0, 1, 2, 3)
+    assert machine.answered(1, other.number)[0].shards == (4, 5, 6, 7)
+
+
+def practised(workers: int, shards: int = 8, patience: int = 3) -> Assignment:
+    """Everybody has done one task in a second, so that it is known what a shard takes and all rows are loaded."""
+    machine = started(workers, shards, patience)
+    for kind in ("load", "gradient"):
+        for send in machine.begin("train", range(shards), 0.0, kind):
+            machine.answered(send.worker, send.number, 1.0)
+    return machine
+
+
+def sent(instructions):
+    return [(each.worker, each.shards) for each in instructions if isinstance(each, SendCall)]
+
+
+def test_the_shards_of_a_late_worker_are_computed_by_whoever_is_idle_and_the_first_answer_wins():
+    machine = practised(3, 9)
+    first, slow, last = machine.begin("train", range(9), 10.0)
+    assert machine.next_look() is None  # nobody is idle
+    machine.answered(0, first.number, 11.0)
+    limit = machine.next_look()
+    assert limit == 10.0 + HICCUP_S + SEVERAL * 1.0
+    assert machine.look(limit - 0.01) == []
+    report, send = machine.look(limit)
+    assert report == ReportLate(1, limit - 10.0, limit - 10.0, (0,))
+    assert (send.worker, send.shards) == (0, (3, 4, 5))
+    machine.answered(2, last.number, limit)
+    assert machine.look(limit + 1) == []  # a worker is late once, and its stand-in has its own time
+    assert machine.answered(0, send.number, limit + 1) == []
+    assert machine.is_current(slow.number)  # its answer would do as well
+
+
+def test_a_late_worker_rests_until_it_has_answered_and_a_little_longer():
+    machine = practised(2)
+    first, slow = machine.begin("train", range(8), 10.0)
+    machine.answered(0, first.number, 11.0)
+    (send,) = [each for each in machine.look(20.0) if isinstance(each, SendCall)]
+    machine.answered(0, send.number, 21.0)
+    for now in (30.0, 40.0):  # the other does everything
+        (send,) = machine.begin("train", range(8), now)
+        assert (send.worker, send.shards) == (0, tuple(range(8)))
+        assert machine.answered(0, send.number, now + 2) == []
+    assert machine.answered(1, slow.number, 45.0) == []  # 2 tasks of rest
+    assert sent(machine.begin("train", range(8), 50.0)) == [(0, tuple(range(8)))]
+    machine.answered(0, machine._slots[0].call.number, 52.0)
+    assert sent(machine.begin("train", range(8), 60.0)) == [(0, tuple(range(8)))]
+    machine.answered(0, machine._slots[0].call.number, 62.0)
+    assert sent(machine.begin("train", range(8), 70.0)) == [(0, (0, 1, 2, 3)), (1, (4, 5, 6, 7))]
+
+
+def test_a_late_worker_that_is_lost_is_missed_by_nobody_until_the_new_one_is_there():
+    machine = practised(2)
+    first, _ = machine.begin("train", range(8), 10.0)
+    machine.answered(0, first.number, 11.0)
+    machine.look(20.0)
+    assert machine.lost(1, "frozen", now=30.0) == [StartWorker(2)]
+    machine.answered(0, machine._slots[0].call.number, 31.0)
+    assert sent(machine.begin("train", range(8), 40.0)) == [(0, tuple(range(8)))]
+    machine.answered(0, machine._slots[0].call.number, 41.0)
+    assert machine.ready(2, 45.0) == []
+    assert sent(machine.begin("train", range(8), 50.0)) == [(0, (0, 1, 2, 3)), (2, (4, 5, 6, 7))]
+
+
+def test_who_reads_rows_for_the_first_time_has_more_time():
+    machine = practised(2)
+    machine.recut({"train": 16})
+    first, _ = machine.begin("train", range(16), 10.0)
+    machine.answered(0, first.number, 11.0)
+    assert machine.next_look() == pytest.approx(10.0 + READING_S + SEVERAL * 2.0)
+
+
+def test_when_everybody_rests_everybody_works():
+    machine = practised(2)
+    for slot in machine._slots:
+        slot.rest = 5
+    assert len(machine.begin("train", range(8), 10.0)) == 2
+
+
+def test_a_closed_slots_shards_are_owed_once_where_somebody_stood_in_already():
+    machine = practised(3, 9, patience=0)
+    first, _, last = machine.begin("train", range(9), 10.0)
+    machine.answered(0, first.number, 11.0)
+    machine.answered(2, last.number, 11.0)
+    stand_ins = sent(machine.look(30.0))
+    assert sorted(shard for _, shards in stand_ins for shard in shards) == [3, 4, 5]
+    assert sent(machine.lost(1, "killed")) == []
 
 
 @given(st.integers(1, 12), st.integers(1, 40), st.data())
 def test_whatever_dies_every_shard_is_asked_for_until_answered_or_nobody_is_left(workers, shards, data):
     machine = Assignment(workers, {"train": shards}, patience=data.draw(st.integers(0, 5)))
     waiting, calls, done = [*machine.start(), *machine.begin("train", range(shards))], {}, set()
+    now = 0.0
     for _ in range(400):
+        now += data.draw(st.sampled_from([0.0, 0.1, 1.0, 50.0]))
+        waiting = [*waiting, *machine.look(now)]
         for instruction in waiting:
             if isinstance(instruction, SendCall):
                 calls[instruction.worker] = instruction
             elif isinstance(instruction, StartWorker):
                 calls[instruction.worker] = None
+            elif isinstance(instruction, ReportLate):
+                assert instruction.others
             else:
                 assert not done.issuperset(range(shards))
                 return
@@ -112,12 +206,12 @@ def test_whatever_dies_every_shard_is_asked_for_until_answered_or_nobody_is_left
         worker = data.draw(st.sampled_from(sorted(calls)))
         call = calls.pop(worker)
         if data.draw(st.integers(0, 3)) == 0:
-            waiting = machine.lost(worker, "killed")
+            waiting = machine.lost(worker, "killed", now=now)
         elif call is None:
-            waiting = machine.ready(worker)
+            waiting = machine.ready(worker, now)
         else:
             done.update(call.shards)
-            waiting = machine.answered(worker, call.number)
+            waiting = machine.answered(worker, call.number, now)
     assert done == set(range(shards))
 
 

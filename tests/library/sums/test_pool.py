@@ -53,7 +53,10 @@ class ScriptedTransport:
             self.events.append(answer)
         self.old.append(answer)
 
-    def next_event(self):
+    def now(self):
+        return 0.0
+
+    def next_event(self, patience):
         if self.old and self.draw.random() < 0.2:
             return self.old[int(self.draw.integers(len(self.old)))]
         self.events.rotate(int(self.draw.integers(max(len(self.events), 1))))
