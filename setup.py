@@ -67,7 +67,7 @@ class BuildKernel(build_ext):
         if found != os.environ.get("CC"):  # else setuptools knows what to do with it
             shared = ["-dynamiclib"] if sys.platform == "darwin" else ["-shared"]
             self.compiler.set_executables(compiler_so=[*command, "-fPIC"], linker_so=[*command, *shared])
-        objects = self._compile("dispatch.c", "dispatch", [])
+        objects = [*self._compile("dispatch.c", "dispatch", []), *self._compile("digest.c", "digest", [])]
         for instructions, instruction_flags in INSTRUCTIONS.items():
             for precision, precision_flags in PRECISIONS.items():
                 name = f"{precision}_{instructions}"
@@ -95,7 +95,7 @@ setup(
     ext_modules=[
         Extension(
             "dbp.network._kernel",
-            sources=[f"{NATIVE}/kernel.c", f"{NATIVE}/dispatch.c"],
+            sources=[f"{NATIVE}/kernel.c", f"{NATIVE}/dispatch.c", f"{NATIVE}/digest.c"],
             depends=[f"{NATIVE}/{header}" for header in HEADERS],
         )
     ],

@@ -47,8 +47,18 @@ def exit_codes() -> Iterator[None]:
         _leave(FAILED, _bug_report(error))
 
 
+def answer(code: int) -> None:
+    """End with an exit code that is the command's answer (`dbp diff`: 1, they differ), and no error. Raises SystemExit."""
+    flush_results()
+    _end(code)
+
+
 def _leave(code: int, message: str, error: BaseException | None = None) -> None:
     talk("\n".join([message, *getattr(error, "__notes__", ())]))  # notes: what a command knows beyond the error itself
+    _end(code)
+
+
+def _end(code: int) -> None:
     if "ray" in sys.modules or "pyarrow" in sys.modules:
         # The error's frames may hold arrays that lie in Ray's shared memory. Ray is stopped by now; freeing them while the
         # interpreter shuts down can be a segmentation fault (seen with ray 2.60). And once in some dozens of runs it ends in an

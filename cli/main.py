@@ -12,6 +12,7 @@ from dbp.cli.commands import (
     cancel,
     checkpoints,
     delete,
+    diff,
     down,
     evaluate,
     fetch,
@@ -20,12 +21,14 @@ from dbp.cli.commands import (
     logs,
     plot,
     predict,
+    replay,
     resume,
     run,
     status,
     submit,
     up,
     validate,
+    verify,
     watch,
 )
 from dbp.cli.errors import exit_codes
@@ -74,6 +77,9 @@ _register("delete", delete.delete)
 _register("list", list_jobs.list_jobs)
 _register("status", status.status)
 _register("checkpoints", checkpoints.checkpoints)
+_register("verify", verify.verify)
+_register("diff", diff.diff)
+_register("replay", replay.replay)
 _register("predict", predict.predict)
 _register("evaluate", evaluate.evaluate)
 _register("plot", plot.plot)

@@ -73,6 +73,24 @@ def find_job(text: str, storage: Place, access: Access) -> Found:
     return Found(directory.id, None, directory)
 
 
+def directory_to_read(text: str, storage: Place, access: Access) -> JobDirectory:
+    """Return the job directory that `text` names, also that of a service whose storage this machine reaches.
+
+    JobDirectoryError that suggests ids, or `dbp fetch`.
+    """
+    found = find_job(text, storage, access)
+    if found.directory is not None or found.client is None:
+        return found.local
+    place = found.client.status(found.id).directory
+    try:
+        return JobDirectory.open(place)
+    except InputError as error:
+        raise JobDirectoryError(
+            f"{found.id}: its directory is not within reach of this machine ({error}); "
+            f"`dbp fetch {found.id} -o DIR` brings its records here, then name DIR"
+        ) from error
+
+
 def _find_on_service(text: str, storage: Place, access: Access, missing: JobDirectoryError) -> Found:
     from dbp.jobs.directory import list_job_directories
 

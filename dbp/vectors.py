@@ -40,6 +40,16 @@ def solve_positive_definite(matrix: NDArray[np.float64], right: NDArray[np.float
     return None if failed else solution
 
 
+def digest(vector: Vector) -> str:
+    """Return 16 hex digits that are the same for the same bits: of the little-endian bytes of a vector (n,), float32 or float64.
+
+    A change within one number always changes them, any other does but for one in 2**64. They take a tenth of the time of a
+    SHA-256 and tell errors; they do not keep out a forger. See network/native/digest.c.
+    """
+    array = np.ascontiguousarray(vector, vector.dtype.newbyteorder("<"))
+    return f"{compiled.digest_function()(array.nbytes, compiled.address(array)):016x}"
+
+
 def two_loop_recursion(gradient: Vector, moves: Sequence[Vector], changes: Sequence[Vector]) -> Vector:
     """Return ``-H g`` for the inverse Hessian H that pairs of moves s and changes y tell of (Nocedal & Wright 2006, algorithm 7.4).
 

@@ -27,6 +27,7 @@ ROOMS = {
     "jobs": ("errors", "section", "storage", "network", "optimizers"),
     "sums": ("errors", "seeds", "network", "data"),
     "models": ("errors", "storage", "network", "data"),
+    "evidence": ("errors", "storage", "jobs", "models", "vectors"),
     "training": ("errors", "storage", "jobs", "network", "optimizers", "sums", "vectors"),
 }
 

@@ -25,7 +25,7 @@ from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
 from dbp.sums.partial_sum import PartialSum
 from dbp.sums.pool import TransportPool, WorkerPool
-from dbp.training.coordinator import Coordinator, Outcome, Progress, Schedule
+from dbp.training.coordinator import Coordinator, Outcome, Progress, ProgressStore, Schedule
 from dbp.training.memory import Remember
 from dbp.training.objective import LossReport, Objective
 from dbp.training.observers import Observer, Observers, Plan, StepMetrics, Summary
@@ -194,6 +194,12 @@ class Run:
         with failing_with(safe):
             persistently(lambda: save_model(directory, model), self.observer.warning)
 
+    def recompute(self, pool: WorkerPool, prepared: Prepared, progress: Progress, observer: Observer) -> None:
+        """Make the job's steps from `progress` on and leave nothing behind; `observer` hears of them."""
+        coordinator = self._coordinator(self._objective(pool, prepared), _Nowhere(), observer)
+        # What is measured on the validation rows changes no bit of a step.
+        replace(coordinator, schedule=replace(coordinator.schedule, validates=False)).run(progress)
+
     def _store(self, directory: JobDirectory, prepared: Prepared, observer: Observer) -> JobCheckpoints:
         origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel_fingerprint(), prepared.fitted)
         store = directory.checkpoint_store(self.job.checkpoint.keep, observer.warning)
@@ -210,7 +216,7 @@ class Run:
             rms_unit=float(units[0]) if len(units) == 1 else 1.0,
         )
 
-    def _coordinator(self, objective: Objective, store: JobCheckpoints, observer: Observer) -> Coordinator:
+    def _coordinator(self, objective: Objective, store: ProgressStore, observer: Observer) -> Coordinator:
         job, training = self.job, self.job.training
         shards = self.raw.shards["train"]
         return Coordinator(
@@ -289,6 +295,13 @@ class _Kept:
     step: int
     parameters: NDArray[np.floating]  # (P,)
     validation: LossReport | None
+
+
+class _Nowhere:
+    """Keeps no progress (a `ProgressStore`)."""
+
+    def save(self, progress: Progress) -> None:
+        pass
 
 
 class _History(Observer):

@@ -154,7 +154,12 @@ class Job(Section):
         return to_yaml(self.model_dump(mode="python"))
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) of what determines the bits of the result, apart from the data itself.
+        """Return a SHA-256 (hex) of what determines the bits of the result, apart from the data itself: of `decisive_values`."""
+        canonical = json.dumps(self.decisive_values(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def decisive_values(self) -> dict[str, Any]:
+        """Return what determines the bits of the result, apart from the data itself, as plain values.
 
         Two jobs with one fingerprint train to the same bits on the same data. Left out are: name, workers, storage, checkpoint
         and service, which change no bit; the paths of tables, since the data has a fingerprint of its own; and
@@ -176,8 +181,7 @@ class Job(Section):
         values["data"]["target"] = self.data.targets
         values["data"]["standardize_target"] = self.standardizes_target
         values["network"]["activation"] = self.network.activations
-        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return values
 
     def starting_from(self, parameters_sha256: str) -> Job:
         """Return the job with the identity of the model that it starts from: the job as run, of which the fingerprint counts."""

@@ -77,7 +77,7 @@ def read_metrics(path: Path) -> MetricsHistory:
         with open(path, "rb") as file:
             for line in file:
                 if line.strip():
-                    metrics = _parse(line)
+                    metrics = parse_metrics(line)
                     if metrics is None:
                         torn += 1
                     else:
@@ -89,7 +89,8 @@ def read_metrics(path: Path) -> MetricsHistory:
     return MetricsHistory(tuple(steps[step] for step in sorted(steps)), torn)
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def parse_metrics(line: bytes) -> dict[str, Any] | None:  # Any: JSON
+    """Return a line's metrics, which name their step; None for a line that was torn, or is something else."""
     try:
         metrics = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -24,6 +24,7 @@ FEATURES = 96  # as in native/products.h
 VARIABLE = "DBP_INSTRUCTIONS"
 
 _LIBRARY = Path(os.environ.get("DBP_KERNEL") or Path(__file__).with_name("_kernel.so"))  # another one: `make sanitize`
+_OTHER_VERSION = f"{_LIBRARY}: built from another version of dbp; install dbp again (`pip install -e .` in a clone)"
 
 
 class Layer(ctypes.Structure):
@@ -116,9 +117,19 @@ def _check_layout(precision: str, suffix: str) -> None:
     getattr(_library(), f"dbp_layout_{suffix}")(sizes)
     here = [ctypes.sizeof(kind) for kind in (_NETWORKS[precision], Layer, Known, Result)]
     if list(sizes) != here:
-        raise InputError(
-            f"{_LIBRARY}: built from another version of dbp; install dbp again (`pip install -e .` in a clone)"
-        )
+        raise InputError(_OTHER_VERSION)
+
+
+@cache
+def digest_function() -> Callable[[int, int | None], int]:
+    """Return `dbp_digest` of native/digest.c: number of bytes, their address -> 64 bits. InputError for an older library."""
+    try:
+        function = _library().dbp_digest
+    except AttributeError:
+        raise InputError(_OTHER_VERSION) from None
+    function.argtypes, function.restype = [ctypes.c_int64, ctypes.c_void_p], ctypes.c_uint64
+    found: Callable[[int, int | None], int] = function
+    return found
 
 
 @cache

@@ -24,7 +24,7 @@ from dbp.training.objective import Evaluated, LossReport, Objective
 from dbp.training.observers import Observer, StepMetrics
 from dbp.training.saving import ProgressStore, Saving
 from dbp.training.stopping import Ending, StoppingRule
-from dbp.vectors import norm
+from dbp.vectors import digest, norm
 
 Vector = NDArray[np.floating]
 
@@ -118,6 +118,7 @@ class Coordinator:
             rows=first.rows,
             workers=self.objective.pool.workers,
             gradient_norm=gradient_norm,
+            digest=digest(result.parameters),
         )
         metrics, following = self._validated(metrics, following)
         self.observer.step(replace(metrics, seconds=self.clock() - began))

@@ -54,10 +54,12 @@ class StepMetrics:
     validation_loss: float | None = None  # mean per row, after the step; None where this step was not validated
     validation_rms: float | None = None
     validation_accuracy: float | None = None
+    digest: str | None = None  # of the parameters after the step: see `dbp.vectors.digest`
 
-    def to_json(self) -> dict[str, float | int | None]:
+    def to_json(self) -> dict[str, float | int | str | None]:
         """Return the line of metrics.jsonl; numbers that are not finite become null, which JSON can say."""
-        return {name: value if value is None or math.isfinite(value) else None for name, value in asdict(self).items()}
+        facts = asdict(self)
+        return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in facts.items()}
 
 
 @dataclass(frozen=True)

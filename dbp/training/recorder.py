@@ -61,7 +61,7 @@ class Recorder(Observer):
 
     def step(self, metrics: StepMetrics) -> None:
         """See `Observer`."""
-        self._metrics.write(metrics.to_json())
+        self._metrics.write({**metrics.to_json(), "attempt": self._attempt})
         self._directory.soon(self._directory.metrics_file)
         keeper = self._started()
         keeper.note(replace(keeper.status, step=metrics.step, loss=metrics.loss, workers=metrics.workers))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import dbp.optimizers
 from dbp.network import compiled
-from dbp.vectors import cosine_of_pi_times, dot, moved, norm, power, scaled, two_loop_recursion
+from dbp.vectors import cosine_of_pi_times, digest, dot, moved, norm, power, scaled, two_loop_recursion
 
 FILES = sorted(Path(dbp.optimizers.__file__).parent.glob("*.py"))
 
@@ -126,3 +126,46 @@ def test_no_method_calls_the_c_librarys_functions(path):
             assert node.attr in ("sqrt", "copysign", "isfinite", "isnan", "inf", "nan", "pi"), (
                 f"{path.name}: math.{node.attr}"
             )
+
+
+def words_of_digest(data: bytes) -> int:
+    """The definition in native/digest.c, in Python's whole numbers."""
+    mask = 2**64 - 1
+
+    def stir(h: int, word: int) -> int:
+        mixed = h ^ word
+        return ((mixed << 29 | mixed >> 35) & mask) * 0x9E3779B97F4A7C15 & mask
+
+    chains = [stir(len(data), chain + 1) for chain in range(8)]
+    padded = data + bytes(-len(data) % 64)
+    for place in range(0, len(padded), 8):
+        chain = place // 8 % 8
+        chains[chain] = stir(chains[chain], int.from_bytes(padded[place : place + 8], "little"))
+    h = len(data)
+    for chain in chains:
+        h = stir(h, chain)
+        h ^= h >> 32
+    h = stir(h, 0)
+    return h ^ h >> 32
+
+
+@given(st.integers(0, 300), st.integers(0, 2**32 - 1), st.sampled_from(["<f4", "<f8", ">f4", ">f8"]))
+def test_a_digest_is_what_its_definition_says_in_any_byte_order(size, seed, dtype):
+    vector = np.random.default_rng(seed).standard_normal(size).astype(dtype)
+    little = vector.astype(vector.dtype.newbyteorder("<")).tobytes()
+    assert digest(vector) == f"{words_of_digest(little):016x}"
+
+
+@given(st.integers(1, 200), st.data())
+def test_any_flipped_bit_changes_a_digest(size, data):
+    vector = np.random.default_rng(size).standard_normal(size).astype(np.float32)
+    bits = vector.copy().view(np.uint32)
+    bits[data.draw(st.integers(0, size - 1))] ^= np.uint32(1 << data.draw(st.integers(0, 31)))
+    assert digest(bits.view(np.float32)) != digest(vector)
+
+
+def test_a_digest_tells_minus_zero_lengths_and_the_order():
+    zeros = np.zeros(5)
+    assert len({digest(each) for each in (zeros, -zeros, zeros[:4], zeros.astype(np.float32))}) == 4
+    assert digest(np.array([1.0, 2.0])) != digest(np.array([2.0, 1.0]))
+    assert digest(np.arange(6.0)[::2]) == digest(np.array([0.0, 2.0, 4.0]))

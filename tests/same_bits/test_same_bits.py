@@ -18,12 +18,16 @@ from pathlib import Path
 import pytest
 
 import dbp
+from dbp.evidence.findings import Finding
+from dbp.evidence.verification import verify
+from dbp.jobs.directory import JobDirectory
 from dbp.jobs.metrics import read_metrics
 from dbp.jobs.status import describe_state, read_status
 from dbp.network.compiled import instruction_set
 from dbp.optimizers.registry import METHODS
 from dbp.training.observers import Observer
 from dbp.training.stopping import StopRequest
+from dbp.workers.preparation import open_dataset
 
 ROOT = Path(__file__).parents[2]
 DBP = [str(Path(sys.executable).parent / "dbp")]
@@ -126,7 +130,7 @@ def test_every_kind_of_step_gives_the_same_bits(digits, tmp_path, variant):
     here = dbp.train(job(digits, tmp_path / "0", *overrides), workers=0)
     there = dbp.train(job(digits, tmp_path / "3", *overrides), workers=3)
     assert here.summary.parameters_sha256 == there.summary.parameters_sha256
-    assert [step.loss for step in here.history] == [step.loss for step in there.history]
+    assert [(step.loss, step.digest) for step in here.history] == [(step.loss, step.digest) for step in there.history]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -185,7 +189,8 @@ def test_every_optimizer_killed_at_a_random_step_and_resumed_gives_the_same_bits
     told = killed_and_resumed(run, tmp_path / "victim", at)
     assert told["parameters_sha256"] == whole.summary.parameters_sha256, f"killed at step {at}"
     steps = read_metrics(tmp_path / "victim" / "metrics.jsonl").steps
-    assert [(step["loss"], step["rms"]) for step in steps] == [(step.loss, step.rms) for step in whole.history]
+    uninterrupted = [(step.loss, step.rms, step.digest) for step in whole.history]
+    assert [(step["loss"], step["rms"], step["digest"]) for step in steps] == uninterrupted
 
 
 def killed_and_resumed(run: subprocess.Popen, directory: Path, step: int) -> dict:
@@ -194,12 +199,19 @@ def killed_and_resumed(run: subprocess.Popen, directory: Path, step: int) -> dic
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     assert describe_state(read_status(directory / "status.json")).state == "LOST"
+    assert findings(directory) == ()
     resumed = subprocess.run(
         [*DBP, "resume", directory, "--json", "--workers", "0"], capture_output=True, text=True, check=True
     )
     told = json.loads(resumed.stdout)
     assert told["state"] == "SUCCEEDED"
+    assert findings(directory) == ()
     return told
+
+
+def findings(directory: Path) -> tuple[Finding, ...]:
+    """What `dbp verify` finds wrong."""
+    return verify(JobDirectory.open(directory), lambda job: open_dataset(job).fingerprint()).findings
 
 
 def wait_for_step(directory: Path, step: int, run: subprocess.Popen, limit_s: float = 120) -> None:
