@@ -25,12 +25,12 @@ from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
 from dbp.sums.partial_sum import PartialSum
 from dbp.sums.pool import TransportPool, WorkerPool
-from dbp.training.coordinator import Coordinator, Outcome, Progress, ProgressStore, Schedule
+from dbp.training.coordinator import Coordinator, Outcome, Progress, Schedule
 from dbp.training.memory import Remember
 from dbp.training.objective import LossReport, Objective
 from dbp.training.observers import Observer, Observers, Plan, StepMetrics, Summary
 from dbp.training.recorder import Recorder
-from dbp.training.saving import failing_with, persistently
+from dbp.training.saving import ProgressStore, failing_with, persistently
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.job_checkpoints import JobCheckpoints, Origin
