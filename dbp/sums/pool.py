@@ -101,6 +101,8 @@ class TransportPool:
         self._assignment = Assignment(workers, _counts(workload))
         self._told: dict[int, Workload] = {}  # by worker: the workload it was last given
         self._ready: set[int] = set()
+        self._lenders: set[int] = set()  # whose answers to the current task may still be in use, where they lie
+        self._reduction: Reduction[Summand] | None = None  # the current task's
         self._carry_out(self._assignment.start())
 
     @property
@@ -119,14 +121,14 @@ class TransportPool:
         """See `WorkerPool`."""
         tree = task.tree(self._workload.shards[task.part])
         reduction: Reduction[Summand] = Reduction(tree)
-        self._task = task
+        self._task, self._reduction = task, reduction
+        self._lenders.clear()
         self._transport.publish(parameters)
         self._carry_out(self._assignment.begin(task.part, tree.leaves))
         while not reduction.complete:
             self._carry_out(self._take(self._transport.next_event(), reduction))
-        total = reduction.result()
         # A channel's memory must be free before the next call: whoever still held it would block the worker for ever.
-        return total.owned() if isinstance(total, PartialSum) else total
+        return _owned(reduction.result())
 
     def close(self) -> None:
         """See `WorkerPool`."""
@@ -147,6 +149,7 @@ class TransportPool:
                 return self._assignment.ready(worker)
             case CallAnswered(worker, number, partials):
                 if self._assignment.is_current(number):
+                    self._lenders.add(worker)
                     for node, partial in partials:
                         reduction.add(node, partial)
                 return self._assignment.answered(worker, number)
@@ -162,6 +165,12 @@ class TransportPool:
             case _:
                 assert_never(event)
 
+    def _return_what_is_lent_by(self, worker: int) -> None:
+        """Keep copies of what a worker answered to this task: called again, for shards of a lost one, it writes over its memory."""
+        if worker in self._lenders and self._reduction is not None:
+            self._reduction.replace(_owned)
+            self._lenders.clear()
+
     def _carry_out(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:
             match instruction:
@@ -169,11 +178,17 @@ class TransportPool:
                     self._told[worker] = self._workload
                     self._transport.start(worker, self._workload)
                 case SendCall(worker, number, shards):
+                    self._return_what_is_lent_by(worker)
                     self._transport.send(worker, Call(number, self._task, shards))
                 case GiveUp(reason):
                     raise WorkersLostError(reason)
                 case _:
                     assert_never(instruction)
+
+
+def _owned(total: Summand) -> Summand:
+    """Return a sum whose memory is nobody else's."""
+    return total.owned() if isinstance(total, PartialSum) else total
 
 
 def _counts(workload: Workload) -> dict[Part, int]:

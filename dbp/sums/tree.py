@@ -139,6 +139,10 @@ class Reduction(Generic[S]):
             node = parent
         self._sums[node] = partial
 
+    def replace(self, function: Callable[[S], S]) -> None:
+        """Put `function(sum)` in the place of every sum that waits for its sibling."""
+        self._sums = {node: function(partial) for node, partial in self._sums.items()}
+
     def _covered(self, node: Node) -> bool:
         while node not in self._sums:
             if node == self._tree.root:
