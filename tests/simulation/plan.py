@@ -26,14 +26,14 @@ KINDS: Mapping[str, float] = {
     "second_death": 0.2,  # the death is reported twice
     "raises": 0.03,  # the call raises an error of the data's
     "never_starts": 0.03,  # the transport gives up
-    "no_room": 0.05,  # the dead worker's place is gone
-    "coordinator": 0.01,  # kill -9 at an event, at a system call, between step and checkpoint
-    "power": 0.5,  # of kills: the machine goes down, and what was not synced may be lost
-    "rot": 0.4,  # of kills: the newest checkpoint is damaged on disk
-    "disk_write": 0.03,  # a system call of a save fails once
-    "disk_read": 0.05,  # a system call of a load fails once
+    "no_room": 0.3,  # the dead worker's place is gone
+    "coordinator": 0.03,  # kill -9 at an event, at a system call, between step and checkpoint
+    "power": 1.0,  # of kills: the machine goes down, and what was not synced may be lost
+    "rot": 0.8,  # of kills: the newest checkpoint is damaged on disk
+    "disk_write": 0.06,  # a system call of a save fails once
+    "disk_read": 0.15,  # a system call of a load fails once
     "short_write": 0.2,
-    "stop": 0.02,  # someone asks for a stop after the step under way
+    "stop": 0.1,  # someone asks for a stop after the step under way
 }
 FOREVER = ("no worker ever", "disk broken", "")  # faults that do not pass
 
@@ -76,10 +76,6 @@ class Plan:
     def without(self, kind: str) -> Plan:
         """Return the plan without one kind of fault."""
         return replace(self, rates={name: rate for name, rate in self.rates.items() if name != kind})
-
-    def calm(self) -> Plan:
-        """Return the plan without any fault."""
-        return replace(self, rates={}, forever="")
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{name} {rate:.3f}" for name, rate in self.rates.items()) or "none"

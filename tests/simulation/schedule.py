@@ -101,6 +101,7 @@ class Schedule:
     def __post_init__(self) -> None:
         self.world = World(self.plan, self.keep_lines)
         self.problem = PROBLEMS[self.plan.problem]
+        self._rows_only, self._work = self.problem.workload(trains=False), self.problem.workload(trains=True)
         self.watch = Watch(self.world)
         self.disk = Disk()
         self.system = SimulatedOs(self.disk, self.world)
@@ -156,9 +157,9 @@ class Schedule:
         self.watch.step_now = progress.step
         transport = self.transport = SimulatedTransport(world, self.sums if plan.cached else None)
         try:
-            pool = TransportPool(transport, plan.workers, problem.workload(trains=False), self.watch.worker_lost)
-            pool.configure(problem.workload(trains=True))
-            for part in problem.workload(trains=True).shards:
+            pool = TransportPool(transport, plan.workers, self._rows_only, self.watch.worker_lost)
+            pool.configure(self._work)
+            for part in self._work.shards:
                 pool.sum(SumTask("load", part))
             rules = (Requested(self.watch.stop),)
             loop = problem.coordinator(
@@ -242,7 +243,7 @@ class Schedule:
         self.watch.check_state(outcome.progress, "the end")
         if (outcome.ending.rule, outcome.ending.reason) != (expected.ending.rule, expected.ending.reason):
             raise Violation(f"it ended because {outcome.ending.reason}; undisturbed: {expected.ending.reason}")
-        self.world.plan = self.plan.calm()
+        self.world.calm()
         if self._newest().step != outcome.progress.step:
             raise Violation("its last state is not the newest checkpoint")
         files = len([name for name in self.disk.names if name.endswith(".safetensors") and ".dbp-" not in name])

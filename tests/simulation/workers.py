@@ -27,13 +27,14 @@ from dbp.sums.messages import (
 )
 from dbp.sums.partial_sum import PartialSum
 from dbp.sums.shard_worker import ShardWorker
+from dbp.sums.tree import Node
 from simulation.world import Violation, World
 
 ANSWER_TIMEOUT_S = 3600.0
 START_TIMEOUT_S = 120.0
 MOST_EVENTS = 20_000  # of one schedule; the longest undisturbed ones have some 400
 
-Sums = dict[tuple[object, ...], Partials]
+Sums = dict[tuple[object, ...], tuple[tuple[Node, PartialSum], ...]]
 
 
 @dataclass
@@ -67,6 +68,7 @@ class SimulatedTransport:
         self._task_begins = 0  # the first call that is sent after the last `publish`
         self._next_call = 0
         self._taken: set[tuple[int, int]] = set()
+        self._newest = -1  # the highest call that was answered
         self.raised = False  # whether an error of the current task's was handed over
         self.losses_in_a_row = 0
         self.unplaceable = False
@@ -174,7 +176,9 @@ class SimulatedTransport:
 
     def _started(self, process: Worker) -> None:
         if process.alive:
-            process.computing, process.given = ShardWorker(process.workload), process.workload
+            process.given = process.workload
+            if self._sums is None:
+                process.computing = ShardWorker(process.workload)
             self._arrived.append(WorkerReady(process.number))
 
     def _die(self, process: Worker, noticed: float, reason: str, replaceable: bool = True) -> None:
@@ -237,9 +241,10 @@ class SimulatedTransport:
         for array in process.lent:
             array.fill(np.nan)
         process.lent = []
-        if process.computing is not None and process.given is not process.workload:
-            process.computing.configure(process.workload)
+        if process.given is not process.workload:
             process.given = process.workload
+            if process.computing is not None:
+                process.computing.configure(process.workload)
 
     def _finish(self, process: Worker, call: Call, parameters: Vector | None, digest: bytes) -> None:
         if not process.alive:
@@ -271,7 +276,9 @@ class SimulatedTransport:
         key = (trains, call.task.kind, call.task.part, call.task.batch, call.shards, digest)
         partials = self._sums.get(key) if self._sums is not None else None
         if partials is None:
-            assert process.computing is not None
+            assert process.given is not None
+            if process.computing is None:  # it has looked its sums up so far
+                process.computing = ShardWorker(process.given)
             partials = tuple((node, _owned(part)) for node, part in process.computing.compute(call, parameters))
             if self._sums is not None:
                 self._sums[key] = partials
@@ -281,7 +288,7 @@ class SimulatedTransport:
             process.lent.append(memory)
             view = memory.view()
             view.flags.writeable = False
-            lent.append((node, replace(partial, gradient=view)))
+            lent.append((node, PartialSum(partial.loss, view, *_rest(partial))))
         return tuple(lent)
 
     def _note(self, event: Event) -> None:
@@ -311,8 +318,9 @@ class SimulatedTransport:
             remarks.append("of a worker declared dead")
         if (event.worker, event.number) in self._taken:
             remarks.append("again")
-        elif any(number > event.number for _, number in self._taken):
+        elif event.number < self._newest:
             remarks.append("out of order")
+        self._newest = max(self._newest, event.number)
         self._taken.add((event.worker, event.number))
         what = "answer" if isinstance(event, CallAnswered) else "error"
         for remark in remarks:
@@ -324,7 +332,9 @@ def _owned(partial: Any) -> PartialSum:
     return replace(partial, gradient=partial.gradient.copy())
 
 
+def _rest(partial: PartialSum) -> tuple[float, float, int, int]:
+    return partial.weight, partial.squared_error, partial.rows, partial.correct
+
+
 def _spelt(shards: Sequence[int]) -> str:
     return " ".join(map(str, shards))
-
-

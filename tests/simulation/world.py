@@ -65,20 +65,25 @@ class World:
     def __post_init__(self) -> None:
         self.dice = random.Random(f"dbp schedule {self.plan.seed}")
         self._digest = hashlib.sha256()
-
-    @property
-    def quiet(self) -> bool:
-        """Whether the faults that pass are over: from then on the job has to come to an end."""
-        return self.struck >= self.plan.budget
+        self._rates = dict(self.plan.rates)
 
     def strikes(self, kind: str, probe: str | None = None) -> bool:
-        """Throw the dice for a fault of a kind; `probe` is the situation that is counted, where it has a name of its own."""
-        rate = self.plan.rates.get(kind)
-        if rate is None or self.quiet or self.dice.random() >= rate:
+        """Throw the dice for a fault of a kind; `probe` is the situation that is counted, where it has a name of its own.
+
+        Once the budget is used up none strikes any more: from then on the job has to come to an end.
+        """
+        rate = self._rates.get(kind)
+        if rate is None or self.dice.random() >= rate:
             return False
         self.struck += 1
+        if self.struck >= self.plan.budget:
+            self._rates = {}
         self.probe(probe or kind)
         return True
+
+    def calm(self) -> None:
+        """No fault strikes any more."""
+        self._rates = {}
 
     def probe(self, name: str) -> None:
         """Count a situation."""
@@ -88,7 +93,7 @@ class World:
         """A point at which the coordinator may be killed. A killed one does nothing any more, cleaning up included."""
         if self.killed:
             raise CoordinatorKilled
-        if self.strikes("coordinator", f"coordinator killed: {where}"):
+        if "coordinator" in self._rates and self.strikes("coordinator", f"coordinator killed: {where}"):
             self.killed = True
             self.tell("KILL", f"coordinator, {where}")
             raise CoordinatorKilled
