@@ -163,15 +163,20 @@ def _sync(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files that a killed process left in `folder`; return how many.
+    """Remove the temporary files that a killed process left in `folder`; return how many. StorageError if it cannot be read.
 
     For the holder of the job directory's lock only: anyone else could remove the file another is writing.
     """
     removed = 0
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(_PREFIX) and ".tmp" in entry.name and entry.is_file(follow_symlinks=False):
-                with suppress(OSError):
-                    os.unlink(entry.path)
-                    removed += 1
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(_PREFIX) and ".tmp" in entry.name and entry.is_file(follow_symlinks=False):
+                    with suppress(OSError):
+                        os.unlink(entry.path)
+                        removed += 1
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise storage_error("be read", folder, error) from error
     return removed

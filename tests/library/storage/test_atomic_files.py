@@ -212,3 +212,11 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path: Pa
 def test_unknown_errors_keep_the_systems_words(tmp_path: Path) -> None:
     error = storage_error("be read", tmp_path / "a", OSError(errno.EDOM, "Odd"))
     assert str(error) == f"{tmp_path / 'a'}: cannot be read: Odd"
+
+
+def test_a_folder_that_cannot_be_read_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the simulation: looking for leftovers let the system's own error through."""
+    monkeypatch.setattr(atomic_files.os, "scandir", FailingCall(os.scandir, 1, errno.EIO))
+    with pytest.raises(StorageError, match="cannot be read: the device reported an input/output error"):
+        remove_leftovers(tmp_path)
+    assert remove_leftovers(tmp_path / "missing") == 0
