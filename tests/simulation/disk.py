@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -139,7 +140,7 @@ class SimulatedOs:
         self.calls += 1
         world.maybe_kill(f"before {name}")
         if not self.reading and self.broken:
-            world.probe("disk broken for ever")
+            world.probe("disk is full, for ever")
             world.tell("disk", f"{name} {path}: no space left, and there never will be")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         kind = "disk_read" if self.reading else "disk_write"
@@ -156,7 +157,7 @@ class SimulatedOs:
     def broken(self) -> bool:
         """Whether the disk takes nothing more."""
         plan = self.world.plan
-        return plan.forever == "disk broken" and self.calls > plan.forever_from
+        return plan.forever == "disk is full" and self.calls > plan.forever_from
 
     def open(self, path: object, flags: int, mode: int = 0o777) -> int:
         name = os.fspath(path)  # type: ignore[call-overload]
@@ -223,7 +224,11 @@ class SimulatedOs:
 
         self._call("unlink", name, effect, (errno.EIO, errno.EROFS))
 
-    def mkdir(self, path: object) -> None:
+    def rmdir(self, path: object) -> None:
+        name = os.fspath(path)  # type: ignore[call-overload]
+        self._call("rmdir", name, lambda: self.disk.folders.discard(name))
+
+    def mkdir(self, path: object, mode: int = 0o777) -> None:
         name = os.fspath(path)  # type: ignore[call-overload]
         if name in self.disk.folders:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
@@ -245,11 +250,36 @@ class SimulatedOs:
     def statvfs(self, path: object) -> SimpleNamespace:
         return SimpleNamespace(f_bavail=3, f_frsize=4096)
 
+    @property
+    def path(self) -> Any:
+        """The part of `os.path` that asks for files."""
+        return SimpleNamespace(abspath=os.path.abspath, lexists=self._exists, exists=self._exists)
+
+    def _exists(self, path: object) -> bool:
+        name = os.fspath(path)  # type: ignore[call-overload]
+        return name == "/" or name in self.disk.folders or name in self.disk.names
+
     def geteuid(self) -> int:
         return 1000
 
-    def stat(self, path: object) -> SimpleNamespace:
-        return SimpleNamespace(st_uid=1000, st_mode=0o700)
+    def stat(self, path: object, follow_symlinks: bool = True) -> SimpleNamespace:
+        name = os.fspath(path)  # type: ignore[call-overload]
+        if name in self.disk.folders:
+            return SimpleNamespace(st_uid=1000, st_mode=stat.S_IFDIR | 0o700)
+        file = self.disk.names.get(name)
+        if file is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return SimpleNamespace(st_uid=1000, st_mode=stat.S_IFREG | 0o600, st_size=len(file.data), st_ino=file.number)
+
+    lstat = stat
+
+    @contextmanager
+    def scandir(self, path: object) -> Iterator[list[SimpleNamespace]]:
+        folder = os.fspath(path)  # type: ignore[call-overload]
+        yield [
+            SimpleNamespace(name=name, path=f"{folder}/{name}", is_file=lambda follow_symlinks=True: True)
+            for name in sorted(self.listdir(folder))
+        ]
 
     def _file(self, descriptor: int) -> File:
         file = self._open[descriptor]
@@ -291,7 +321,13 @@ class _Names:
 @contextmanager
 def storage_on(system: SimulatedOs) -> Iterator[None]:
     """Have dbp's storage run on a simulated disk."""
+    real_stat = Path.stat
+
+    def path_stat(path: Path, *, follow_symlinks: bool = True) -> Any:
+        return system.stat(path) if str(path).startswith(HOME) else real_stat(path, follow_symlinks=follow_symlinks)
+
     with (
+        mock.patch.object(Path, "stat", path_stat),
         mock.patch.object(atomic_files, "os", system),
         mock.patch.object(atomic_files, "secrets", _Names()),
         mock.patch.object(checkpoints, "os", system),

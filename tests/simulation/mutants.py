@@ -111,7 +111,6 @@ MUTANTS = (
     Mutant("workers are not told of the training", f"{_POOL}._tell", "is not self._workload", "is None"),
     Mutant("parameters are published for full batches only", f"{_POOL}.sum", "self._transport.publish(parameters)", "task.batch and self._transport.publish(parameters)"),
     # The reduction.
-    Mutant("what is counted already is counted again", f"{_TREE}.add", "if self._covered(node):", "if False:"),
     Mutant(
         "sums are added in the order of their arrival",
         f"{_TREE}.add",
@@ -159,11 +158,20 @@ MUTANTS = (
     Mutant("a checkpoint that could not be written counts as safe", f"{_FILES}:_replacing", "raise storage_error", "return\n        raise storage_error"),
 )  # fmt: skip
 
+# Changes that must not matter, by the design: sums are pure functions of their shards, and are kept under their names.
+HARMLESS = (
+    Mutant("what is counted already comes in again", f"{_TREE}.add", "if self._covered(node):", "if False:"),
+    Mutant("the larger subtree is kept beside its parts", f"{_TREE}.add", "self._forget_below(node)", "pass"),
+    Mutant("operands are swapped", f"{_TREE}.add", "partial.add(other) if node == left else other.add(partial)", "partial.add(other)"),
+    Mutant("shards are dealt out otherwise", "dbp.sums.assignment:_slot_of", "((shard + 1) * slots - 1) // count", "shard % slots"),
+    Mutant("an heir gets all", f"{_ASSIGNMENT}.lost", "place * len(self._slots) // len(slot.owed)", "0"),
+)  # fmt: skip
+
 
 def sources_checked() -> list[str]:
     """Return the mutants that fit no more, each in a sentence."""
     misfits = []
-    for mutant in MUTANTS:
+    for mutant in (*MUTANTS, *HARMLESS):
         try:
             with mutant.planted():
                 pass

@@ -24,7 +24,7 @@ KINDS: Mapping[str, float] = {
     "late": 0.3,  # the answer is delayed by other means
     "duplicate": 0.3,
     "second_death": 0.2,  # the death is reported twice
-    "raises": 0.03,  # the call raises an error of the data's
+    "raises": 0.05,  # the call raises an error of the data's
     "never_starts": 0.03,  # the transport gives up
     "no_room": 0.3,  # the dead worker's place is gone
     "coordinator": 0.03,  # kill -9 at an event, at a system call, between step and checkpoint
@@ -33,9 +33,9 @@ KINDS: Mapping[str, float] = {
     "disk_write": 0.06,  # a system call of a save fails once
     "disk_read": 0.15,  # a system call of a load fails once
     "short_write": 0.2,
-    "stop": 0.1,  # someone asks for a stop after the step under way
+    "stop": 0.04,  # someone asks for a stop after the step under way
 }
-FOREVER = ("no worker ever", "disk broken", "")  # faults that do not pass
+FOREVER = ("no worker has room", "every worker dies", "disk is full")  # faults that do not pass
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Plan:
     cached: bool  # whether sums that were computed before are looked up, instead of computed again
     rates: Mapping[str, float]
     budget: int
-    forever: str = ""  # one of FOREVER
+    forever: str = ""  # one of FOREVER, or none
     forever_from: int = 0  # the event, or the system call, from which on it lasts
 
     @classmethod
@@ -59,7 +59,9 @@ class Plan:
         dice = random.Random(f"dbp plan {seed}")
         share = dice.choice((0.1, 0.25, 0.5))
         rates = {kind: most * dice.random() ** 2 for kind, most in KINDS.items() if dice.random() < share}
-        forever = dice.choice(FOREVER) if dice.random() < 0.04 else ""
+        if "coordinator" in rates and dice.random() < 0.5:  # kills that leave nothing behind are of little interest
+            rates |= {"power": dice.random(), "rot": 0.5 * dice.random()}
+        forever = dice.choice(FOREVER) if dice.random() < 0.05 else ""
         return cls(
             seed=seed,
             problem=dice.randrange(problems),

@@ -7,10 +7,12 @@ fails only for a reason that it had. Liveness: the coordinator never waits for w
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dbp.errors import DataError, DbpError, StorageError, WorkersLostError
+from dbp.storage.atomic_files import remove_leftovers
 from dbp.storage.checkpoints import CheckpointStore
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import TransportPool
@@ -50,7 +52,6 @@ class Watch(Observer):
     def __init__(self, world: World) -> None:
         self._world = world
         self.expected = undisturbed(world.plan.problem)
-        self.stop = StopRequest()
         self.acknowledged = 0  # the highest step of a checkpoint that was acknowledged; 0: the start is always there
         self.step_now = 0
 
@@ -64,12 +65,9 @@ class Watch(Observer):
         seen, expected = facts(metrics), self.expected.metrics.get(metrics.step)
         if expected is None:
             raise Violation(f"step {metrics.step} was done; the undisturbed run had ended before")
-        stopped = expected[5] is None and self.stop.is_set()  # validated only because it was the last before a stop
+        stopped = expected[5] is None and world.stop.is_set()  # validated only because it was the last before a stop
         if seen[:5] != expected[:5] or (seen != expected and not stopped):
             raise Violation(f"step {metrics.step} has {seen}; undisturbed {expected}")
-        if world.strikes("stop"):
-            world.tell("somebody", "asks for a stop")
-            self.stop.set()
         world.maybe_kill("between a step and its checkpoint")
 
     def checkpoint(self, step: int, path: Path, seconds: float) -> None:
@@ -105,8 +103,6 @@ class Schedule:
         self.watch = Watch(self.world)
         self.disk = Disk()
         self.system = SimulatedOs(self.disk, self.world)
-        self.store = CheckpointStore(FOLDER, self.plan.keep)
-        self.checkpoints = JobCheckpoints(self.store, origin(), self.watch)
         self.unreadable = False  # whether the newest checkpoint was damaged, or could not be read
         self.attempts = 0
 
@@ -135,7 +131,7 @@ class Schedule:
             except DbpError as error:
                 self.world.tell("coordinator", f"FAILED: {error}")
                 self._check_reason(error)
-                if not self.plan.forever or not self._lasting_fault_is_on():
+                if not self._lasts(error):
                     self.world.probe("resumed after a failure")
                     continue  # somebody resumes it
                 failed = _kind(error)
@@ -143,7 +139,7 @@ class Schedule:
                 continue
             if outcome.ending.rule == "request":
                 self.world.probe("resumed after a stop")
-                self.watch.stop = StopRequest()
+                self.world.stop = StopRequest()
                 continue
             self._check_end(outcome)
             return f"FAILED: {failed}; the same bits after it was mended" if failed else "same bits"
@@ -153,6 +149,10 @@ class Schedule:
         world, problem, plan = self.world, self.problem, self.plan
         world.tell("coordinator", f"attempt {self.attempts} begins")
         self.system.restart()
+        self.store = CheckpointStore(FOLDER, plan.keep)
+        checkpoints = JobCheckpoints(self.store, origin(), self.watch)
+        with suppress(StorageError), self.system.loading():
+            remove_leftovers(FOLDER)
         progress = self._newest()
         self.watch.step_now = progress.step
         transport = self.transport = SimulatedTransport(world, self.sums if plan.cached else None)
@@ -161,9 +161,9 @@ class Schedule:
             pool.configure(self._work)
             for part in self._work.shards:
                 pool.sum(SumTask("load", part))
-            rules = (Requested(self.watch.stop),)
+            rules = (Requested(self.world.stop),)
             loop = problem.coordinator(
-                pool, self.checkpoints, self.watch, plan.checkpoint_every, rules, lambda: world.clock.now
+                pool, checkpoints, self.watch, plan.checkpoint_every, rules, lambda: world.clock.now
             )
             return loop.run(progress)
         finally:
@@ -178,7 +178,7 @@ class Schedule:
         step = newest.step if newest else 0
         if step < self.watch.acknowledged and not excused:
             raise Violation(f"step {self.watch.acknowledged} was acknowledged; the newest checkpoint is of step {step}")
-        self.unreadable = self.unreadable and step < self.watch.acknowledged
+        self.unreadable, self.watch.acknowledged = False, step
         if newest is None:
             return first
         self.world.probe("resumed from a checkpoint")
@@ -222,15 +222,17 @@ class Schedule:
                 if not transport.raised:
                     raise Violation(f"it failed by an error of a former task: {error}")
             case StorageError():
-                if not any(name.startswith(("disk_", "disk broken")) for name in self.world.probes):
+                if not any(name.startswith(("disk_", "disk is full,")) for name in self.world.probes):
                     raise Violation(f"it failed by a disk that is well: {error}")
             case _:
                 raise Violation(f"it failed without a reason: {type(error).__name__}: {error}")
 
-    def _lasting_fault_is_on(self) -> bool:
-        if self.plan.forever == "disk broken":
-            return self.system.broken
-        return self.world.events >= self.plan.forever_from
+    def _lasts(self, error: DbpError) -> bool:
+        """Whether an attempt failed by a fault that does not pass."""
+        if self.plan.forever == "disk is full":
+            return isinstance(error, StorageError) and self.system.broken
+        here = self.plan.forever != "" and self.world.events >= self.plan.forever_from
+        return here and isinstance(error, WorkersLostError)
 
     def _mend(self) -> None:
         """Take away the fault that lasts for ever: what the run had reached must still be there."""
@@ -246,15 +248,16 @@ class Schedule:
         self.world.calm()
         if self._newest().step != outcome.progress.step:
             raise Violation("its last state is not the newest checkpoint")
+        remove_leftovers(FOLDER)
         files = len([name for name in self.disk.names if name.endswith(".safetensors") and ".dbp-" not in name])
+        if len(self.disk.names) > files:
+            raise Violation(f"files are left over: {sorted(self.disk.names)}")
         if files > self.plan.keep:
             raise Violation(f"{files} checkpoints are left; {self.plan.keep} were to be kept")
 
 
 def _kind(error: DbpError) -> str:
-    return {"WorkersLostError": "no worker can come back", "StorageError": "the disk takes no checkpoint"}.get(
-        type(error).__name__, type(error).__name__
-    )
+    return "no worker can come back" if isinstance(error, WorkersLostError) else "the disk takes no checkpoint"
 
 
 def run_seed(seed: int, sums: Sums, keep_lines: bool = False, plan: Plan | None = None) -> Result:

@@ -32,7 +32,7 @@ from simulation.world import Violation, World
 
 ANSWER_TIMEOUT_S = 3600.0
 START_TIMEOUT_S = 120.0
-MOST_EVENTS = 20_000  # of one schedule; the longest undisturbed ones have some 400
+MOST_EVENTS = 5_000  # of one schedule
 
 Sums = dict[tuple[object, ...], tuple[tuple[Node, PartialSum], ...]]
 
@@ -46,6 +46,7 @@ class Worker:
     alive: bool = True
     told_ready: bool = False
     told_lost: bool = False
+    place_left: bool = True  # whether another worker may be started in its place
     announced: bool = False  # whether its death is on its way
     busy_until: float = 0.0
     called: int = -1  # the call under way
@@ -69,6 +70,7 @@ class SimulatedTransport:
         self._next_call = 0
         self._taken: set[tuple[int, int]] = set()
         self._newest = -1  # the highest call that was answered
+        self._all_gone = False
         self.raised = False  # whether an error of the current task's was handed over
         self.losses_in_a_row = 0
         self.unplaceable = False
@@ -83,15 +85,16 @@ class SimulatedTransport:
             raise Violation(f"worker {worker} was started twice")
         process = self._workers[worker] = Worker(worker, workload)
         delay = self._dice.uniform(0.7, 1.4)
+        self._check_room()
         if self._no_worker_ever():
-            self._world.probe("no worker ever again")
-            self._die(process, delay, "there is no room for it", replaceable=False)
+            self._world.probe(f"{self._world.plan.forever}, for ever")
+            self._die(process, delay, "it did not start", replaceable="room" not in self._world.plan.forever)
         elif self._world.strikes("never_starts"):
             process.alive = False
             sentence = f"worker {worker} did not start within {START_TIMEOUT_S:.0f} s"
             self._clock.after(START_TIMEOUT_S, lambda: self._give_up_start(sentence))
         elif self._world.strikes("dies_starting"):
-            if worker >= len(self._workers):
+            if worker >= self._world.plan.workers:
                 self._world.probe("died again while its replacement started")
             self._die(process, delay * self._dice.random(), "it did not start")
             if self._dice.random() < 0.3:  # its last word arrives late
@@ -136,7 +139,11 @@ class SimulatedTransport:
         """See `Transport`."""
         world = self._world
         world.maybe_kill("while it waits for an event")
-        if self._no_worker_ever():
+        if world.strikes("stop"):
+            world.tell("somebody", "asks for a stop")
+            world.stop.set()
+        if self._no_worker_ever() and not self._all_gone:
+            self._all_gone = True
             for process in self._workers.values():
                 if process.alive:
                     self._die(process, 0.1, "its node was lost")
@@ -165,7 +172,14 @@ class SimulatedTransport:
 
     def _no_worker_ever(self) -> bool:
         plan = self._world.plan
-        return plan.forever == "no worker ever" and self._world.events >= plan.forever_from
+        return "worker" in plan.forever and self._world.events >= plan.forever_from
+
+    def _check_room(self) -> None:
+        """There are as many places as workers at first, less those that are known to be gone."""
+        gone = sum(not process.place_left for process in self._workers.values())
+        here = sum(not process.told_lost for process in self._workers.values())
+        if here > self._world.plan.workers - gone:
+            raise Violation(f"{here} workers were started where {self._world.plan.workers - gone} have room")
 
     def _noticed(self) -> float:
         """How long until a death is noticed: at once by the link, or much later where a node is lost."""
@@ -261,6 +275,8 @@ class SimulatedTransport:
         elif world.strikes("cut_off"):
             self._announce(process, dice.uniform(0.0, 0.2), "its link closed")
             delay += dice.uniform(0.0, 20.0)
+            if dice.random() < 0.2:
+                answer = CallRaised(number, call.number, DataError("rows.parquet: cannot be read from here"))
         elif world.strikes("dies_after"):
             self._die(process, self._noticed(), "its process died")
         elif world.strikes("dies_idle"):
@@ -301,6 +317,7 @@ class SimulatedTransport:
                 process.told_ready = True
             case WorkerLost():
                 world.tell(who, f"is lost: {event.reason}" + ("" if event.replaceable else "; no room for another"))
+                process.place_left &= event.replaceable
                 self.unplaceable |= not event.replaceable
                 self.losses_in_a_row += not process.told_lost
                 process.told_lost = True

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dbp.training.stopping import StopRequest
 from simulation.plan import Plan
 
 
@@ -60,6 +61,7 @@ class World:
     lines: list[str] = field(default_factory=list)
     killed: bool = False
     struck: int = 0
+    stop: StopRequest = field(default_factory=StopRequest)  # what somebody outside asks for
     events: int = 0
 
     def __post_init__(self) -> None:
