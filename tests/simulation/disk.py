@@ -139,7 +139,7 @@ class SimulatedOs:
         world = self.world
         self.calls += 1
         world.maybe_kill(f"before {name}")
-        if not self.reading and self.broken:
+        if name in ("write", "mkdir") and self.broken:
             world.probe("disk is full, for ever")
             world.tell("disk", f"{name} {path}: no space left, and there never will be")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

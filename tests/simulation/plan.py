@@ -60,7 +60,7 @@ class Plan:
         share = dice.choice((0.1, 0.25, 0.5))
         rates = {kind: most * dice.random() ** 2 for kind, most in KINDS.items() if dice.random() < share}
         if "coordinator" in rates and dice.random() < 0.5:  # kills that leave nothing behind are of little interest
-            rates |= {"power": dice.random(), "rot": 0.5 * dice.random()}
+            rates |= {"coordinator": dice.uniform(0.005, 0.03), "power": dice.random(), "rot": dice.random()}
         forever = dice.choice(FOREVER) if dice.random() < 0.05 else ""
         return cls(
             seed=seed,

@@ -178,7 +178,8 @@ class Schedule:
         step = newest.step if newest else 0
         if step < self.watch.acknowledged and not excused:
             raise Violation(f"step {self.watch.acknowledged} was acknowledged; the newest checkpoint is of step {step}")
-        self.unreadable, self.watch.acknowledged = False, step
+        # One that a killed run left without acknowledging it may be there, and may be gone after the next loss of power.
+        self.unreadable, self.watch.acknowledged = False, min(self.watch.acknowledged, step)
         if newest is None:
             return first
         self.world.probe("resumed from a checkpoint")
