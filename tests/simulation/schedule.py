@@ -103,7 +103,7 @@ class Schedule:
         self.watch = Watch(self.world)
         self.disk = Disk()
         self.system = SimulatedOs(self.disk, self.world)
-        self.unreadable = False  # whether the newest checkpoint was damaged, or could not be read
+        self.unreadable = False  # whether an acknowledged checkpoint was damaged
         self.attempts = 0
 
     def run(self) -> Result:
@@ -207,7 +207,7 @@ class Schedule:
         if file.data:
             file.data[self.world.dice.randrange(len(file.data))] ^= 1 << self.world.dice.randrange(8)
             file.safe = bytes(file.data)
-            self.unreadable = True
+            self.unreadable |= int(names[-1].rpartition("-")[2].split(".")[0]) <= self.watch.acknowledged
             self.world.probe("newest checkpoint damaged")
             self.world.tell("disk", f"DAMAGES {names[-1]}")
 
