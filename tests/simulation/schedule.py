@@ -73,7 +73,7 @@ class Watch(Observer):
     def checkpoint(self, step: int, path: Path, seconds: float) -> None:
         """See `Observer`."""
         self._world.tell("coordinator", f"checkpoint of step {step} is safe")
-        self.acknowledged = max(self.acknowledged, step)
+        self.acknowledged = step
         self._world.maybe_kill("after a checkpoint")
 
     def warning(self, text: str) -> None:
@@ -103,7 +103,7 @@ class Schedule:
         self.watch = Watch(self.world)
         self.disk = Disk()
         self.system = SimulatedOs(self.disk, self.world)
-        self.unreadable = False  # whether an acknowledged checkpoint was damaged
+        self.damaged: set[int] = set()  # numbers of files
         self.attempts = 0
 
     def run(self) -> Result:
@@ -174,12 +174,9 @@ class Schedule:
         before = self.system.read_failures
         with self.system.loading():
             newest = self.store.newest(lambda path, why: self.world.tell("coordinator", f"passes over {path}: {why}"))
-        excused = self.unreadable or self.system.read_failures > before
         step = newest.step if newest else 0
-        if step < self.watch.acknowledged and not excused:
+        if step < self.watch.acknowledged and self.system.read_failures == before:
             raise Violation(f"step {self.watch.acknowledged} was acknowledged; the newest checkpoint is of step {step}")
-        # One that a killed run left without acknowledging it may be there, and may be gone after the next loss of power.
-        self.unreadable, self.watch.acknowledged = False, min(self.watch.acknowledged, step)
         if newest is None:
             return first
         self.world.probe("resumed from a checkpoint")
@@ -199,17 +196,23 @@ class Schedule:
             self._rot()
 
     def _rot(self) -> None:
-        """Damage the newest checkpoint."""
-        names = sorted(name for name in self.disk.names if name.endswith(".safetensors") and ".dbp-" not in name)
-        if not names:
+        """Damage the newest checkpoint: the one before it is then the newest that can be asked for."""
+        good = [name for name in self._checkpoint_files() if self.disk.names[name].number not in self.damaged]
+        if not good or good[-1] != self._checkpoint_files()[-1]:
             return
-        file = self.disk.names[names[-1]]
+        file = self.disk.names[good[-1]]
         if file.data:
             file.data[self.world.dice.randrange(len(file.data))] ^= 1 << self.world.dice.randrange(8)
             file.safe = bytes(file.data)
-            self.unreadable |= int(names[-1].rpartition("-")[2].split(".")[0]) <= self.watch.acknowledged
+            self.damaged.add(file.number)
             self.world.probe("newest checkpoint damaged")
-            self.world.tell("disk", f"DAMAGES {names[-1]}")
+            self.world.tell("disk", f"DAMAGES {good[-1]}")
+            steps = [int(name[-20:-12]) for name in good]
+            if steps[-1] >= self.watch.acknowledged:
+                self.watch.acknowledged = min(self.watch.acknowledged, max(steps[:-1], default=0))
+
+    def _checkpoint_files(self) -> list[str]:
+        return sorted(name for name in self.disk.names if name.startswith(f"{FOLDER}/step-"))
 
     def _check_reason(self, error: DbpError) -> None:
         """An attempt fails only for what happened in it."""
@@ -250,7 +253,7 @@ class Schedule:
         if self._newest().step != outcome.progress.step:
             raise Violation("its last state is not the newest checkpoint")
         remove_leftovers(FOLDER)
-        files = len([name for name in self.disk.names if name.endswith(".safetensors") and ".dbp-" not in name])
+        files = len(self._checkpoint_files())
         if len(self.disk.names) > files:
             raise Violation(f"files are left over: {sorted(self.disk.names)}")
         if files > self.plan.keep:
