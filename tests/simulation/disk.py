@@ -1,7 +1,7 @@
 """A disk in memory, below the `os` that dbp's storage calls: what a loss of power may leave of it, and system calls that fail.
 
-A file's bytes are safe once it was fsynced, a folder's names (new, renamed, removed) once the folder was. A loss of power keeps what
-is safe and any subset of the rest, in the manner of ALICE (Pillai et al. 2014): bytes of files not at all, all, or torn.
+A file's bytes are safe once it was fsynced, a folder's names (new, renamed, removed) once the folder was. A loss of power keeps
+what is safe and any subset of the rest, in the manner of ALICE (Pillai et al. 2014): bytes of files not at all, all, or torn.
 """
 
 from __future__ import annotations

@@ -81,12 +81,29 @@ MUTANTS = (
         "slot.ready, slot.call, slot.asked = False, None, ()",
         "slot.ready = False",
     ),
-    Mutant("a successor is started under its predecessor's number", f"{_ASSIGNMENT}.lost", "self._next_worker + 1", "0"),
+    Mutant(
+        "a successor is started under its predecessor's number", f"{_ASSIGNMENT}.lost", "self._next_worker + 1", "0"
+    ),
     Mutant("a successor is started where there is no room", f"{_ASSIGNMENT}.lost", "replaceable and ", ""),
     Mutant("patience never ends", f"{_ASSIGNMENT}.lost", " and self._deaths <= self._patience", ""),
-    Mutant("patience is half as long", f"{_ASSIGNMENT}.lost", "self._deaths <= self._patience", "self._deaths * 2 <= self._patience"),
-    Mutant("nobody gives up when the last slot is closed", f"{_ASSIGNMENT}.lost", "if not self._slots:", "if not self._slots: return []\n    if 0:"),
-    Mutant("a death is told twice and counts twice", f"{_ASSIGNMENT}.lost", "if slot is None:", "if slot is None and self._slots: slot = self._slots[0]\n    if slot is None:"),
+    Mutant(
+        "patience is half as long",
+        f"{_ASSIGNMENT}.lost",
+        "self._deaths <= self._patience",
+        "self._deaths * 2 <= self._patience",
+    ),
+    Mutant(
+        "nobody gives up when the last slot is closed",
+        f"{_ASSIGNMENT}.lost",
+        "if not self._slots:",
+        "if not self._slots: return []\n    if 0:",
+    ),
+    Mutant(
+        "a death is told twice and counts twice",
+        f"{_ASSIGNMENT}.lost",
+        "if slot is None:",
+        "if slot is None and self._slots: slot = self._slots[0]\n    if slot is None:",
+    ),
     Mutant("deaths are not forgiven by a finished task", f"{_ASSIGNMENT}.answered", "self._deaths = 0", "pass"),
     Mutant("any answer settles the call under way", f"{_ASSIGNMENT}.answered", " or slot.call != number", ""),
     Mutant(
@@ -97,19 +114,47 @@ MUTANTS = (
     ),
     Mutant("an answer does not free its worker", f"{_ASSIGNMENT}.answered", "slot.call, slot.asked = None, ()", "pass"),
     Mutant("a worker that gets ready is not called", f"{_ASSIGNMENT}.ready", "return self._send_owed()", "return []"),
-    Mutant("calls of former tasks count as current", f"{_ASSIGNMENT}.begin", "self._first_call = self._next_call", "pass"),
-    Mutant("the last shard of a task is not asked for", f"{_ASSIGNMENT}.begin", "for shard in shards:", "for shard in shards[:-1] or shards:"),
+    Mutant(
+        "calls of former tasks count as current", f"{_ASSIGNMENT}.begin", "self._first_call = self._next_call", "pass"
+    ),
+    Mutant(
+        "the last shard of a task is not asked for",
+        f"{_ASSIGNMENT}.begin",
+        "for shard in shards:",
+        "for shard in shards[:-1] or shards:",
+    ),
     Mutant("the first answer of a task is taken for old", f"{_ASSIGNMENT}.is_current", ">=", ">"),
     Mutant("a busy worker is called again at every event", f"{_ASSIGNMENT}._send_owed", " and slot.call is None", ""),
     Mutant("workers are called before they are ready", f"{_ASSIGNMENT}._send_owed", "slot.ready and ", ""),
     # The pool.
     Mutant("sums of a former step are added", f"{_POOL}._take", "if self._assignment.is_current(number):", "if True:"),
-    Mutant("an error of a former step ends the job", f"{_POOL}._take", "if self._assignment.is_current(number):", "if True:", which=1),
+    Mutant(
+        "an error of a former step ends the job",
+        f"{_POOL}._take",
+        "if self._assignment.is_current(number):",
+        "if True:",
+        which=1,
+    ),
     Mutant("an error of a worker is passed over", f"{_POOL}._take", "raise error", "pass"),
-    Mutant("a lost worker's place counts as free", f"{_POOL}._take", ".lost(worker, reason, replaceable)", ".lost(worker, reason)"),
-    Mutant("a worker is called again before its answer was copied", f"{_POOL}._return_what_is_lent_by", "worker in self._lenders", "False"),
+    Mutant(
+        "a lost worker's place counts as free",
+        f"{_POOL}._take",
+        ".lost(worker, reason, replaceable)",
+        ".lost(worker, reason)",
+    ),
+    Mutant(
+        "a worker is called again before its answer was copied",
+        f"{_POOL}._return_what_is_lent_by",
+        "worker in self._lenders",
+        "False",
+    ),
     Mutant("workers are not told of the training", f"{_POOL}._tell", "is not self._workload", "is None"),
-    Mutant("parameters are published for full batches only", f"{_POOL}.sum", "self._transport.publish(parameters)", "task.batch and self._transport.publish(parameters)"),
+    Mutant(
+        "parameters are published for full batches only",
+        f"{_POOL}.sum",
+        "self._transport.publish(parameters)",
+        "task.batch and self._transport.publish(parameters)",
+    ),
     # The reduction.
     Mutant(
         "sums are added in the order of their arrival",
@@ -126,46 +171,117 @@ MUTANTS = (
         "    return\n"
         "    if 0:",
     ),
-    Mutant("the first subtree is taken for the whole", f"{_TREE}.add", "self._sums[node] = partial", "self._sums[self._tree.root] = partial"),
-    Mutant("a borrowed array is written to", "dbp.sums.partial_sum:PartialSum.add", "self.gradient.flags.writeable", "True"),
+    Mutant(
+        "the first subtree is taken for the whole",
+        f"{_TREE}.add",
+        "self._sums[node] = partial",
+        "self._sums[self._tree.root] = partial",
+    ),
+    Mutant(
+        "a borrowed array is written to", "dbp.sums.partial_sum:PartialSum.add", "self.gradient.flags.writeable", "True"
+    ),
     Mutant("weights are not added", "dbp.sums.partial_sum:PartialSum.add", "self.weight + other.weight", "self.weight"),
     # The worker.
-    Mutant("batches keep the order of the first epoch", f"{_WORKER}._batch_rows", "loaded.epoch != batch.epoch", "loaded.epoch < 0"),
-    Mutant("gradients are taken where the last ones were", f"{_WORKER}.compute", "self._kernel.move_to(np.asarray(parameters))", "self._kernel.move_to(np.asarray(getattr(self, '_last', parameters))); self._last = np.array(parameters)"),
+    Mutant(
+        "batches keep the order of the first epoch",
+        f"{_WORKER}._batch_rows",
+        "loaded.epoch != batch.epoch",
+        "loaded.epoch < 0",
+    ),
+    Mutant(
+        "gradients are taken where the last ones were",
+        f"{_WORKER}.compute",
+        "self._kernel.move_to(np.asarray(parameters))",
+        "self._kernel.move_to(np.asarray(getattr(self, '_last', parameters))); self._last = np.array(parameters)",
+    ),
     # The loop.
-    Mutant("a checkpoint has the state before its step", f"{_LOOP}.run", "self.store.save(progress)", "self.store.save(good)", which=0),
+    Mutant(
+        "a checkpoint has the state before its step",
+        f"{_LOOP}.run",
+        "self.store.save(progress)",
+        "self.store.save(good)",
+        which=0,
+    ),
     Mutant("the last state is not saved", f"{_LOOP}.run", "if progress.step != saved:", "if False:"),
     Mutant("a stop validates, and remembers it", f"{_LOOP}._validated", "if scheduled:", "if True:"),
-    Mutant("a batch after a resume starts the epoch anew", "dbp.sums.batches:BatchSampler.batch", "range(place - self._place)", "range(0)"),
+    Mutant(
+        "a batch after a resume starts the epoch anew",
+        "dbp.sums.batches:BatchSampler.batch",
+        "range(place - self._place)",
+        "range(0)",
+    ),
     # Checkpoints.
     Mutant("the optimiser's state is not saved", f"{_KEPT}.save", "in progress.state.items()", "in ()"),
     Mutant("what the rules remember is not restored", f"{_KEPT}.progress_of", ", state, memory)", ", state)"),
-    Mutant("a resumed run counts one step too many", f"{_KEPT}.progress_of", "Progress(checkpoint.step,", "Progress(checkpoint.step + 1,"),
-    Mutant("the best parameters are not restored", f"{_MEMORY}.from_arrays", 'if "best_parameters" in arrays:', "if False:"),
-    Mutant("the losses before a resume are forgotten", f"{_MEMORY}.from_arrays", 'tuple(arrays["losses"].tolist())', "()"),
+    Mutant(
+        "a resumed run counts one step too many",
+        f"{_KEPT}.progress_of",
+        "Progress(checkpoint.step,",
+        "Progress(checkpoint.step + 1,",
+    ),
+    Mutant(
+        "the best parameters are not restored", f"{_MEMORY}.from_arrays", 'if "best_parameters" in arrays:', "if False:"
+    ),
+    Mutant(
+        "the losses before a resume are forgotten", f"{_MEMORY}.from_arrays", 'tuple(arrays["losses"].tolist())', "()"
+    ),
     Mutant("the waiting of the patience rule starts anew", f"{_MEMORY}.from_arrays", "int(waited)", "0"),
     Mutant("the newest checkpoints are removed", f"{_STORE}._retire", "steps[: -self.keep]", "steps[self.keep :]"),
     Mutant("one checkpoint too many is kept", f"{_STORE}._retire", "steps[: -self.keep]", "steps[: -self.keep - 1]"),
     Mutant("damaged checkpoints push out good ones", f"{_STORE}._retire", " if step <= saved", ""),
-    Mutant("old checkpoints go before the new one is there", f"{_STORE}.save", "write_arrays(", "self._retire(max(self.steps(), default=0)) if self.keep > 1 else [os.unlink(self.path(s)) for s in self.steps()]\n    write_arrays("),
+    Mutant(
+        "old checkpoints go before the new one is there",
+        f"{_STORE}.save",
+        "write_arrays(",
+        "[os.unlink(self.path(old)) for old in self.steps()[-self.keep :][:1]]\n    write_arrays(",
+    ),
     Mutant("a run goes on from the oldest checkpoint", f"{_STORE}.newest", "reversed(self.steps())", "self.steps()"),
     Mutant("the newest is the one listed last", f"{_STORE}.steps_of", "return sorted(found)", "return found"),
-    Mutant("a damaged checkpoint ends the run", f"{_STORE}.newest", "on_damaged(", "raise error\n            on_damaged("),
-    Mutant("checksums are not compared", f"{_ARRAYS}:read_arrays", "if digest.hexdigest() != sha256:", "if False:", also=("dbp.storage.checkpoints",)),
-    Mutant("a short write is taken for a whole one", f"{_FILES}:write_chunks", "while part.nbytes:", "if part.nbytes:", also=(_ARRAYS,)),
+    Mutant(
+        "a damaged checkpoint ends the run", f"{_STORE}.newest", "on_damaged(", "raise error\n            on_damaged("
+    ),
+    Mutant(
+        "checksums are not compared",
+        f"{_ARRAYS}:read_arrays",
+        "if digest.hexdigest() != sha256:",
+        "if False:",
+        also=("dbp.storage.checkpoints",),
+    ),
+    Mutant(
+        "a short write is taken for a whole one",
+        f"{_FILES}:write_chunks",
+        "while part.nbytes:",
+        "if part.nbytes:",
+        also=(_ARRAYS,),
+    ),
     Mutant("files are not synced", f"{_FILES}:_replacing", "os.fsync(descriptor)", "pass"),
     Mutant("the folder is not synced after the rename", f"{_FILES}:_replacing", "_sync(target.parent)", "pass"),
-    Mutant("a checkpoint that could not be written counts as safe", f"{_FILES}:_replacing", "raise storage_error", "return\n        raise storage_error"),
-)  # fmt: skip
+    Mutant(
+        "a checkpoint that could not be written counts as safe",
+        f"{_FILES}:_replacing",
+        "raise storage_error",
+        "return\n        raise storage_error",
+    ),
+)
 
 # Changes that must not matter, by the design: sums are pure functions of their shards, and are kept under their names.
 HARMLESS = (
     Mutant("what is counted already comes in again", f"{_TREE}.add", "if self._covered(node):", "if False:"),
     Mutant("the larger subtree is kept beside its parts", f"{_TREE}.add", "self._forget_below(node)", "pass"),
-    Mutant("operands are swapped", f"{_TREE}.add", "partial.add(other) if node == left else other.add(partial)", "partial.add(other)"),
-    Mutant("shards are dealt out otherwise", "dbp.sums.assignment:_slot_of", "((shard + 1) * slots - 1) // count", "shard % slots"),
+    Mutant(
+        "operands are swapped",
+        f"{_TREE}.add",
+        "partial.add(other) if node == left else other.add(partial)",
+        "partial.add(other)",
+    ),
+    Mutant(
+        "shards are dealt out otherwise",
+        "dbp.sums.assignment:_slot_of",
+        "((shard + 1) * slots - 1) // count",
+        "shard % slots",
+    ),
     Mutant("an heir gets all", f"{_ASSIGNMENT}.lost", "place * len(self._slots) // len(slot.owed)", "0"),
-)  # fmt: skip
+)
 
 
 def sources_checked() -> list[str]:

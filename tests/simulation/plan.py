@@ -1,7 +1,7 @@
 """What a seed stands for: a problem, workers, checkpoints, and which faults there are (swarm testing).
 
-Every seed switches a random subset of the kinds of faults on, each at a random rate: a mix of all of them at once would hide what two
-of them do together, and the rare ones would never come first. `budget` is how many faults strike before the world calms down.
+Every seed switches a random subset of the kinds of faults on, each at a random rate: a mix of all of them at once would hide what
+two of them do together, and the rare ones would never come first. `budget` is how many faults strike before the world calms down.
 """
 
 from __future__ import annotations

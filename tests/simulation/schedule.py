@@ -1,8 +1,8 @@
 """One schedule: attempts at a job, one after the other, until it is done; and what must hold meanwhile.
 
-Safety: every step that is reported has the numbers of the undisturbed run; every checkpoint that is written or loaded has its state,
-bit by bit; a job never goes back below a checkpoint that was acknowledged (unless that one was damaged or could not be read); an attempt
-fails only for a reason that it had. Liveness: the coordinator never waits for what cannot come, and ends once the faults are over.
+Safety: every step that is reported has the numbers of the undisturbed run; every checkpoint that is written or loaded has its
+state, bit by bit; a job never goes back below a checkpoint that was acknowledged (unless that one was damaged or could not be read);
+an attempt fails only for a reason that it had. Liveness: the coordinator never waits for what cannot come, and ends once the faults are over.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Simulated workers behind the real `TransportPool`: a `Transport` whose processes, links and deaths follow the plan's dice.
 
-A worker computes with a real `ShardWorker`. Its answers lie in memory that it writes over with its next call, as on a real link: here
-they become NaN at that moment. What is known of Ray's behaviour is in docs/simulation.md.
+A worker computes with a real `ShardWorker`. Its answers lie in memory that it writes over with its next call, as on a real link:
+here they become NaN at that moment. What is known of Ray's behaviour is in docs/simulation.md.
 """
 
 from __future__ import annotations
