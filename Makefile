@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test lint types bench sanitize clean environment test-environment
+.PHONY: demo test crash-states lint types bench sanitize clean environment test-environment
 
 $(VENV)/.run: pyproject.toml setup.py $(wildcard dbp/network/native/*)
 	@echo "== making the environment in $(VENV) (about a minute, once)"
@@ -25,6 +25,10 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests
+
+# What is on the disk after a loss of power: `make test` looks at some thousands of states, this at more than 100,000.
+crash-states: $(VENV)/.test
+	DBP_CRASH_STATES=all $(BIN)/python -m pytest -q -s --timeout 3600 tests/crash
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

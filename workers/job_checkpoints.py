@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -81,6 +81,9 @@ class JobCheckpoints:
     store: CheckpointStore
     origin: Origin
     observer: Observer
+    before: Callable[[], None] = lambda: (
+        None
+    )  # makes safe what a run that goes on from a checkpoint does not make again
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint; it is safe when this returns. StorageError if it cannot be written."""
@@ -88,6 +91,7 @@ class JobCheckpoints:
         arrays |= {STATE_PREFIX + name: array for name, array in progress.state.items()}
         arrays |= {MEMORY_PREFIX + name: array for name, array in progress.memory.to_arrays().items()}
         began = time.perf_counter()
+        self.before()
         path = self.store.save(Checkpoint(progress.step, arrays, self.origin.to_metadata()))
         self.observer.checkpoint(progress.step, path, time.perf_counter() - began)
 

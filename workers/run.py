@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -30,6 +30,7 @@ from dbp.training.memory import Remember
 from dbp.training.objective import LossReport, Objective
 from dbp.training.observers import Observer, Observers, Plan, StepMetrics, Summary
 from dbp.training.recorder import Recorder
+from dbp.training.saving import failing_with, persistently
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.job_checkpoints import JobCheckpoints, Origin
@@ -165,22 +166,29 @@ class Run:
         write_json(directory.environment_file, environment)
         directory.soon(directory.environment_file)
         self.setting.begin_training()
-        recorder, history = Recorder(directory, next_attempt(status)), _History()
+        recorder, history = Recorder(directory, next_attempt(status), self.observer.warning), _History()
         observer = Observers(recorder, history, self.observer)
         objective = self._objective(pool, prepared)
         try:
             observer.started(self._plan(prepared, directory, progress, pool))
             with recording_failure(recorder):
-                coordinator = self._coordinator(objective, self._store(directory, prepared, observer), observer)
+                store = replace(self._store(directory, prepared, observer), before=recorder.make_safe)
+                coordinator = self._coordinator(objective, store, observer)
                 outcome = coordinator.run(progress)
                 kept = self._kept(objective, outcome)
                 model = self._model(prepared, kept)
-                save_model(directory, model)
+                self._save_model(directory, model, outcome.progress.step)
                 summary = self._summary(directory, objective, outcome, kept, model)
+                recorder.settle(summary.step)
             observer.finished(summary)
         finally:
             recorder.close()
         return Trained(model, tuple(history.steps), summary)
+
+    def _save_model(self, directory: JobDirectory, model: Model, step: int) -> None:
+        safe = f"the checkpoint of step {step} is kept. See to the storage, then `dbp resume` writes the model"
+        with failing_with(safe):
+            persistently(lambda: save_model(directory, model), self.observer.warning)
 
     def _store(self, directory: JobDirectory, prepared: Prepared, observer: Observer) -> JobCheckpoints:
         origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel_fingerprint(), prepared.fitted)
@@ -323,10 +331,12 @@ def recording_failure(recorder: Records) -> Iterator[None]:
             recorder.ended_badly("FAILED", str(error))
         raise
     except KeyboardInterrupt:
-        recorder.ended_badly(
-            "STOPPED", "interrupted; the steps since the last checkpoint are computed again by `dbp resume`"
-        )
+        with suppress(StorageError):
+            recorder.ended_badly(
+                "STOPPED", "interrupted; the steps since the last checkpoint are computed again by `dbp resume`"
+            )
         raise
     except Exception as error:
-        recorder.ended_badly("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")
+        with suppress(StorageError):
+            recorder.ended_badly("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")
         raise

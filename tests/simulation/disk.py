@@ -20,6 +20,7 @@ from typing import Any
 from unittest import mock
 
 from dbp.storage import array_file, atomic_files, checkpoints
+from dbp.training import saving
 from simulation.world import World
 
 HOME = "/job"
@@ -119,6 +120,7 @@ class SimulatedOs:
         self.reading = False  # faults of loads are another kind than those of saves
         self.calls = 0
         self.read_failures = 0
+        self.failed_writes = 0  # since the last checkpoint that was safe
         self._open: dict[int, str | File] = {}
         self._next = 100
 
@@ -140,6 +142,7 @@ class SimulatedOs:
         self.calls += 1
         world.maybe_kill(f"before {name}")
         if name in ("write", "mkdir") and self.broken:
+            self.failed_writes += 1
             world.probe("disk is full, for ever")
             world.tell("disk", f"{name} {path}: no space left, and there never will be")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -147,6 +150,7 @@ class SimulatedOs:
         if codes and world.strikes(kind, f"{kind} fails: {name}"):
             code = errno.EIO if self.reading else world.dice.choice(codes)
             self.read_failures += self.reading
+            self.failed_writes += not self.reading
             world.tell("disk", f"{name} {path}: {os.strerror(code)}")
             raise OSError(code, os.strerror(code))
         result = effect()
@@ -253,7 +257,12 @@ class SimulatedOs:
     @property
     def path(self) -> Any:
         """The part of `os.path` that asks for files."""
-        return SimpleNamespace(abspath=os.path.abspath, lexists=self._exists, exists=self._exists)
+        return SimpleNamespace(
+            abspath=os.path.abspath,
+            lexists=self._exists,
+            exists=self._exists,
+            isdir=lambda path: os.fspath(path) in self.disk.folders,
+        )
 
     def _exists(self, path: object) -> bool:
         name = os.fspath(path)  # type: ignore[call-overload]
@@ -328,6 +337,7 @@ def storage_on(system: SimulatedOs) -> Iterator[None]:
 
     with (
         mock.patch.object(Path, "stat", path_stat),
+        mock.patch.object(saving, "sleep", system.world.clock.sleep),
         mock.patch.object(atomic_files, "os", system),
         mock.patch.object(atomic_files, "secrets", _Names()),
         mock.patch.object(checkpoints, "os", system),

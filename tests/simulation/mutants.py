@@ -198,11 +198,11 @@ MUTANTS = (
     Mutant(
         "a checkpoint has the state before its step",
         f"{_LOOP}.run",
-        "self.store.save(progress)",
-        "self.store.save(good)",
+        "saving.checkpoint(progress)",
+        "saving.checkpoint(good)",
         which=0,
     ),
-    Mutant("the last state is not saved", f"{_LOOP}.run", "if progress.step != saved:", "if False:"),
+    Mutant("the last state is not saved", f"{_LOOP}.run", "saving.surely(progress)", "pass"),
     Mutant("a stop validates, and remembers it", f"{_LOOP}._validated", "if scheduled:", "if True:"),
     Mutant(
         "a batch after a resume starts the epoch anew",
@@ -226,8 +226,8 @@ MUTANTS = (
         "the losses before a resume are forgotten", f"{_MEMORY}.from_arrays", 'tuple(arrays["losses"].tolist())', "()"
     ),
     Mutant("the waiting of the patience rule starts anew", f"{_MEMORY}.from_arrays", "int(waited)", "0"),
-    Mutant("the newest checkpoints are removed", f"{_STORE}._retire", "steps[: -self.keep]", "steps[self.keep :]"),
-    Mutant("one checkpoint too many is kept", f"{_STORE}._retire", "steps[: -self.keep]", "steps[: -self.keep - 1]"),
+    Mutant("the newest checkpoints are removed", f"{_STORE}._retire", "step < kept[0]", "step > kept[0]"),
+    Mutant("one checkpoint too many is kept", f"{_STORE}._retire", "[-self.keep :]", "[-self.keep - 1 :]"),
     Mutant("damaged checkpoints push out good ones", f"{_STORE}._retire", " if step <= saved", ""),
     Mutant(
         "old checkpoints go before the new one is there",
@@ -253,6 +253,32 @@ MUTANTS = (
         "while part.nbytes:",
         "if part.nbytes:",
         also=(_ARRAYS,),
+    ),
+    Mutant(
+        "a new folder's name is not synced",
+        f"{_FILES}:make_folder",
+        "_sync(folder.parent)",
+        "pass",
+        also=("dbp.storage.checkpoints",),
+    ),
+    Mutant(
+        "a folder that is there is taken for safe",  # a bug that was found here and mended
+        f"{_FILES}:make_folder",
+        "made or folder.is_dir()",
+        "made",
+        also=("dbp.storage.checkpoints",),
+    ),
+    Mutant(
+        "a checkpoint that failed counts as saved",
+        "dbp.training.saving:Saving.checkpoint",
+        "self._failures += 1",
+        "self.saved = progress.step",
+    ),
+    Mutant(
+        "the first failure of the disk ends the run",
+        "dbp.training.saving:Saving.checkpoint",
+        "self._failures += 1",
+        "raise StorageFailedError(str(error)) from error",
     ),
     Mutant("files are not synced", f"{_FILES}:_replacing", "os.fsync(descriptor)", "pass"),
     Mutant("the folder is not synced after the rename", f"{_FILES}:_replacing", "_sync(target.parent)", "pass"),

@@ -1,8 +1,9 @@
 """One schedule: attempts at a job, one after the other, until it is done; and what must hold meanwhile.
 
 Safety: every step that is reported has the numbers of the undisturbed run; every checkpoint that is written or loaded has its
-state, bit by bit; a job never goes back below a checkpoint that was acknowledged (unless that one was damaged or could not be read);
-an attempt fails only for a reason that it had. Liveness: the coordinator never waits for what cannot come, and ends once the faults are over.
+state, bit by bit; a job never goes back below a checkpoint that was acknowledged (unless that was damaged or could not be read);
+an attempt fails only for a reason that it had. Liveness: the coordinator never waits for what cannot come, and ends once the faults
+are over.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dbp.errors import DataError, DbpError, StorageError, WorkersLostError
+from dbp.errors import DataError, DbpError, StorageError, StorageFailedError, WorkersLostError
 from dbp.storage.atomic_files import remove_leftovers
 from dbp.storage.checkpoints import CheckpointStore
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import TransportPool
 from dbp.training.coordinator import Outcome, Progress
 from dbp.training.observers import Observer, StepMetrics
+from dbp.training.saving import MOST_FAILURES
 from dbp.training.stopping import Requested, StopRequest
 from dbp.workers.job_checkpoints import JobCheckpoints
 from simulation.disk import HOME, Disk, SimulatedOs, storage_on
@@ -54,6 +56,7 @@ class Watch(Observer):
         self.expected = undisturbed(world.plan.problem)
         self.acknowledged = 0  # the highest step of a checkpoint that was acknowledged; 0: the start is always there
         self.step_now = 0
+        self.on_safe = lambda: None
 
     def step(self, metrics: StepMetrics) -> None:
         """See `Observer`."""
@@ -74,6 +77,7 @@ class Watch(Observer):
         """See `Observer`."""
         self._world.tell("coordinator", f"checkpoint of step {step} is safe")
         self.acknowledged = step
+        self.on_safe()
         self._world.maybe_kill("after a checkpoint")
 
     def warning(self, text: str) -> None:
@@ -103,6 +107,7 @@ class Schedule:
         self.watch = Watch(self.world)
         self.disk = Disk()
         self.system = SimulatedOs(self.disk, self.world)
+        self.watch.on_safe = self._disk_is_well
         self.damaged: set[int] = set()  # numbers of files
         self.attempts = 0
 
@@ -195,6 +200,9 @@ class Schedule:
         if world.strikes("rot"):
             self._rot()
 
+    def _disk_is_well(self) -> None:
+        self.system.failed_writes = 0
+
     def _rot(self) -> None:
         """Damage the newest checkpoint: the one before it is then the newest that can be asked for."""
         good = [name for name in self._checkpoint_files() if self.disk.names[name].number not in self.damaged]
@@ -225,8 +233,13 @@ class Schedule:
             case DataError():
                 if not transport.raised:
                     raise Violation(f"it failed by an error of a former task: {error}")
+            case StorageFailedError():
+                if self.system.failed_writes < MOST_FAILURES:
+                    raise Violation(
+                        f"{self.system.failed_writes} system calls of the disk's failed, and it failed: {error}"
+                    )
             case StorageError():
-                if not any(name.startswith(("disk_", "disk is full,")) for name in self.world.probes):
+                if not self.system.read_failures:
                     raise Violation(f"it failed by a disk that is well: {error}")
             case _:
                 raise Violation(f"it failed without a reason: {type(error).__name__}: {error}")
@@ -234,7 +247,7 @@ class Schedule:
     def _lasts(self, error: DbpError) -> bool:
         """Whether an attempt failed by a fault that does not pass."""
         if self.plan.forever == "disk is full":
-            return isinstance(error, StorageError) and self.system.broken
+            return isinstance(error, StorageFailedError) and self.system.broken
         here = self.plan.forever != "" and self.world.events >= self.plan.forever_from
         return here and isinstance(error, WorkersLostError)
 
@@ -256,7 +269,8 @@ class Schedule:
         files = len(self._checkpoint_files())
         if len(self.disk.names) > files:
             raise Violation(f"files are left over: {sorted(self.disk.names)}")
-        if files > self.plan.keep:
+        failed = any(self.world.probes[f"disk_write fails: {call}"] for call in ("unlink", "listdir"))
+        if files > self.plan.keep and not failed:
             raise Violation(f"{files} checkpoints are left; {self.plan.keep} were to be kept")
 
 

@@ -41,9 +41,14 @@ class Clock:
         """Let the next thing happen; False where nothing is due."""
         if not self._due:
             return False
-        self.now, _, action = heapq.heappop(self._due)
+        due, _, action = heapq.heappop(self._due)
+        self.now = max(self.now, due)  # what came while the coordinator slept is late
         action()
         return True
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass in which the coordinator listens to nobody."""
+        self.now += seconds
 
     def clear(self) -> None:
         """Nothing is due any more."""

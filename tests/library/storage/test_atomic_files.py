@@ -15,7 +15,16 @@ import pytest
 
 from dbp.errors import StorageError
 from dbp.storage import atomic_files
-from dbp.storage.atomic_files import atomic_path, remove_leftovers, storage_error, write_bytes, write_json, write_text
+from dbp.storage.atomic_files import (
+    atomic_path,
+    make_folder,
+    make_folders,
+    remove_leftovers,
+    storage_error,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 class FailingCall:
@@ -220,3 +229,28 @@ def test_a_folder_that_cannot_be_read_is_told_in_words(tmp_path: Path, monkeypat
     with pytest.raises(StorageError, match="cannot be read: the device reported an input/output error"):
         remove_leftovers(tmp_path)
     assert remove_leftovers(tmp_path / "missing") == 0
+
+
+def test_folders_are_made_with_names_that_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new folder's name is synced in the folder above it, and so is that of one that is there already."""
+    synced: list[str] = []
+    monkeypatch.setattr(atomic_files, "_sync", lambda folder: synced.append(folder.name))
+    (tmp_path / "a").mkdir()
+    make_folders(tmp_path / "a" / "b" / "c")
+    assert synced == [tmp_path.name, "a", "b"]
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "a")
+    assert synced[3:] == [tmp_path.name]
+    make_folders(tmp_path / "a" / "b" / "c")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folders(tmp_path / "file")
+    with pytest.raises(NotADirectoryError):
+        make_folders(tmp_path / "file" / "x")
+
+
+def test_a_folder_whose_name_may_not_last_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic_files.os, "fsync", FailingCall(os.fsync, 1, errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        make_folder(tmp_path / "a")
+    assert os.listdir(tmp_path) == []
