@@ -46,7 +46,6 @@ class Worker:
     alive: bool = True
     told_ready: bool = False
     told_lost: bool = False
-    place_left: bool = True  # whether another worker may be started in its place
     announced: bool = False  # whether its death is on its way
     busy_until: float = 0.0
     called: int = -1  # the call under way
@@ -70,6 +69,8 @@ class SimulatedTransport:
         self._next_call = 0
         self._taken: set[tuple[int, int]] = set()
         self._newest = -1  # the highest call that was answered
+        self._places = world.plan.workers
+        self._here = 0  # workers that were started and are not known to be lost
         self._all_gone = False
         self.raised = False  # whether an error of the current task's was handed over
         self.losses_in_a_row = 0
@@ -176,10 +177,9 @@ class SimulatedTransport:
 
     def _check_room(self) -> None:
         """There are as many places as workers at first, less those that are known to be gone."""
-        gone = sum(not process.place_left for process in self._workers.values())
-        here = sum(not process.told_lost for process in self._workers.values())
-        if here > self._world.plan.workers - gone:
-            raise Violation(f"{here} workers were started where {self._world.plan.workers - gone} have room")
+        self._here += 1
+        if self._here > self._places:
+            raise Violation(f"{self._here} workers were started where {self._places} have room")
 
     def _noticed(self) -> float:
         """How long until a death is noticed: at once by the link, or much later where a node is lost."""
@@ -317,7 +317,9 @@ class SimulatedTransport:
                 process.told_ready = True
             case WorkerLost():
                 world.tell(who, f"is lost: {event.reason}" + ("" if event.replaceable else "; no room for another"))
-                process.place_left &= event.replaceable
+                if not process.told_lost:
+                    self._here -= 1
+                    self._places -= not event.replaceable
                 self.unplaceable |= not event.replaceable
                 self.losses_in_a_row += not process.told_lost
                 process.told_lost = True
