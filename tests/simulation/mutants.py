@@ -196,11 +196,10 @@ MUTANTS = (
     ),
     # The loop.
     Mutant(
-        "a checkpoint has the state before its step",
+        "a checkpoint has the parameters before its step",
         f"{_LOOP}.run",
         "saving.checkpoint(progress)",
-        "saving.checkpoint(good)",
-        which=0,
+        "saving.checkpoint(replace(progress, parameters=good.parameters))",
     ),
     Mutant("the last state is not saved", f"{_LOOP}.run", "saving.surely(progress)", "pass"),
     Mutant("a stop validates, and remembers it", f"{_LOOP}._validated", "if scheduled:", "if True:"),

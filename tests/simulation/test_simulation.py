@@ -19,7 +19,7 @@ from simulation.problems import PROBLEMS, undisturbed
 from simulation.workers import MOST_EVENTS
 
 SEEDS = 400
-MOST_SEEDS = 2500  # that a hunt for a planted bug may take
+MOST_SEEDS = 5000  # that a hunt for a planted bug may take
 
 
 @pytest.fixture(scope="module")
