@@ -47,6 +47,7 @@ class LineFile:
         try:
             os.fsync(self._descriptor)
         except OSError as error:
+            self._torn = True  # what is there now may be lost, the end of its last line too
             raise storage_error("be made durable", self.path, error) from error
 
     def close(self) -> None:

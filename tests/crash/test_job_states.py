@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from crash.conftest import folder_in_memory
 from crash.disk_model import Contents, State, key_of, rebuild
-from crash.recording import Recording
+from crash.recording import Recording, Trouble
 from small_jobs import small_job
 
 from dbp.jobs.directory import JobDirectory
@@ -60,20 +61,26 @@ def reference(job: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(train(job(tmp_path_factory.mktemp("r") / "runs"), job_id="a").summary.parameters_sha256)
 
 
-@pytest.fixture(scope="module")
-def recording(disk: Path, job: Any) -> Recording:
-    """A run in a storage folder of two new folders."""
+def record(disk: Path, job: Any, trouble: Trouble | None = None) -> tuple[Recording, list[int]]:
+    """Record a run in a storage folder of two new folders; return also the numbers of its fsyncs of the metrics."""
     numbers = itertools.count()
     world = disk / "world"
     world.mkdir()
     made = Recording(world)
+    made.trouble = trouble
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dbp.storage.atomic_files.secrets.token_hex", lambda length: f"{next(numbers):0{2 * length}x}")
         with made.recording():
             train(job(world / "shared" / "runs"), job_id="a", observer=Ear(made))
     made.check_complete()
+    metrics = made.inode(made.root / "shared" / "runs" / "a" / "metrics.jsonl")
     shutil.rmtree(world)
-    return made
+    return made, [call for call, inode in made.fsyncs.items() if inode == metrics]
+
+
+@pytest.fixture(scope="module")
+def recording(disk: Path, job: Any) -> Recording:
+    return record(disk, job)[0]
 
 
 class Reader:
@@ -134,6 +141,20 @@ def test_every_state_of_a_job_can_be_read_and_nothing_acknowledged_is_lost(
         reader.check(state, recording.events[state.event].what)
     assert reader.states > 1_000
     print(f"\na job: {len(recording.events)} events, {reader.states:,} states, {len(reader.seen):,} disks")
+
+
+def test_metrics_are_safe_though_an_fsync_of_theirs_failed(disk: Path, job: Any, reference: str) -> None:
+    """The kernel forgets what was dirty, and the next fsync succeeds: those lines are written again before it counts."""
+    _, fsyncs = record(disk, job)
+    assert len(fsyncs) >= STEPS // EVERY
+    for call in fsyncs if ALL else fsyncs[:2]:
+        trouble = Trouble(call, errno.EIO)
+        found, _ = record(disk, job, trouble)
+        assert any(event.forgotten is not None for event in found.events)
+        reader = Reader(disk, reference)
+        for state in found.crash_states(SUBSETS // 3, first=call // 2):
+            reader.check(state, found.events[state.event].what)
+        assert reader.states > 200
 
 
 def test_a_job_goes_on_from_what_the_crash_left_to_the_same_bits(
