@@ -17,8 +17,10 @@ from crash.recording import Recording, Trouble
 from small_jobs import small_job
 
 from dbp.jobs.directory import JobDirectory
+from dbp.jobs.job import Job
 from dbp.jobs.metrics import MetricsWriter, read_metrics
 from dbp.jobs.status import read_status
+from dbp.jobs.sweep_table import MemberResult, read_table
 from dbp.models.model import load_model
 from dbp.training.observers import Observer, Plan, Summary
 from dbp.workers.train import resume, train
@@ -39,6 +41,9 @@ class Ear(Observer):
 
     def checkpoint(self, step: int, path: Path, seconds: float) -> None:
         self.recording.tell(step)
+
+    def member_finished(self, result: MemberResult) -> None:
+        self.recording.tell(("member", result.number))
 
     def finished(self, summary: Summary) -> None:
         self.recording.tell("finished")
@@ -170,4 +175,26 @@ def test_a_job_goes_on_from_what_the_crash_left_to_the_same_bits(
         assert resume(directory).summary.parameters_sha256 == reference
         assert not [path for path in world.rglob("*") if path.name.startswith(".dbp-")]
         assert [line["step"] for line in read_metrics(directory / "metrics.jsonl").steps] == list(range(1, STEPS + 1))
+        shutil.rmtree(world)
+
+
+def test_a_job_of_several_runs_goes_on_too(disk: Path, job: Any) -> None:
+    """Runs that were told to be done are done in the table; a resume ends with the same best model."""
+
+    def several(storage: Path) -> Any:
+        changes = ["training.max_steps=4", "sweep={optimizer.learning_rate: [0.1, 0.2]}"]
+        return Job.from_text(job(storage).to_yaml(), folder=storage.parent, overrides=changes)
+
+    expected = train(several(disk / "reference"), job_id="a").summary.parameters_sha256
+    found, _ = record(disk, several)
+    states = [state for state in found.crash_states(1, seed=2) if "started" in state.told]
+    world = disk / "world"
+    for state in states[:: len(states) // (60 if ALL else 10)]:
+        world.mkdir()
+        rebuild(state.contents, world)
+        home = JobDirectory(world / "shared" / "runs" / "a")
+        done = {result.number for result in read_table(home.table_file) if result.done}
+        assert {told[1] for told in state.told if isinstance(told, tuple)} <= done
+        assert resume(home.path).summary.parameters_sha256 == expected
+        assert load_model(home.model_file).parameters_sha256 == expected
         shutil.rmtree(world)
