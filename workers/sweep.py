@@ -248,7 +248,7 @@ def _progress(run: Run, prepared: Prepared, directory: JobDirectory) -> Progress
         return run.begin(directory, prepared)
     run.check_origin(newest, directory)
     write_job(directory, run.job)
-    return JobCheckpoints.progress_of(newest, run.first_progress(prepared).parameters)
+    return JobCheckpoints.progress_of(newest, run.first_progress(prepared))
 
 
 def _result(before: MemberResult, summary: Summary) -> MemberResult:

@@ -146,7 +146,7 @@ def _resume_run(job: Job, setting: Setting, home: JobDirectory, changed: bool) -
             write_job(home, job)
         progress = run.first_progress(prepared)
         if newest is not None:
-            progress = JobCheckpoints.progress_of(newest, progress.parameters)
+            progress = JobCheckpoints.progress_of(newest, progress)
         return run.train(pool, prepared, home, progress)
 
 

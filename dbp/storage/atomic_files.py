@@ -172,7 +172,7 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
         os.mkdir(folder, mode)
         made = True
     finally:
-        if made or folder.is_dir():
+        if made or os.path.isdir(folder):
             try:
                 _sync(folder.parent)
             except OSError:
@@ -189,7 +189,8 @@ def make_folders(folder: Path) -> None:
     while not os.path.lexists(existing):
         missing.append(existing)
         existing = existing.parent
-    with suppress(FileExistsError, PermissionError):  # what is not ours to look at was not made by us just now
+    # It was there before, and what is above it may not be ours to look at: only that whoever made it may have been killed.
+    with suppress(OSError):
         make_folder(existing)
     if not missing and not existing.is_dir():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
