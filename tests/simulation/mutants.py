@@ -222,9 +222,14 @@ MUTANTS = (
         "the best parameters are not restored", f"{_MEMORY}.from_arrays", 'if "best_parameters" in arrays:', "if False:"
     ),
     Mutant(
-        "the losses before a resume are forgotten", f"{_MEMORY}.from_arrays", 'tuple(arrays["losses"].tolist())', "()"
+        "the losses before a resume are forgotten",
+        f"{_MEMORY}.from_arrays",
+        'tuple(listed("losses", "float64", None))',
+        "()",
     ),
-    Mutant("the waiting of the patience rule starts anew", f"{_MEMORY}.from_arrays", "int(waited)", "0"),
+    Mutant(
+        "the waiting of the patience rule starts anew", f"{_MEMORY}.from_arrays", "mark, waited, best", "mark, 0, best"
+    ),
     Mutant("the newest checkpoints are removed", f"{_STORE}._retire", "step < kept[0]", "step > kept[0]"),
     Mutant("one checkpoint too many is kept", f"{_STORE}._retire", "[-self.keep :]", "[-self.keep - 1 :]"),
     Mutant("damaged checkpoints push out good ones", f"{_STORE}._retire", " if step <= saved", ""),
@@ -263,7 +268,7 @@ MUTANTS = (
     Mutant(
         "a folder that is there is taken for safe",  # a bug that was found here and mended
         f"{_FILES}:make_folder",
-        "made or folder.is_dir()",
+        "made or os.path.isdir(folder)",
         "made",
         also=("dbp.storage.checkpoints",),
     ),

@@ -185,7 +185,7 @@ class Schedule:
         if newest is None:
             return first
         self.world.probe("resumed from a checkpoint")
-        progress = JobCheckpoints.progress_of(newest, first.parameters)
+        progress = JobCheckpoints.progress_of(newest, first)
         self.watch.check_state(progress, "the checkpoint")
         return progress
 
