@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test test-long crash-states lint types bench chaos sanitize clean environment test-environment
+.PHONY: demo test test-long simulate crash-states lint types bench chaos sanitize clean environment test-environment
 
 $(VENV)/.run: pyproject.toml setup.py $(wildcard dbp/network/native/*)
 	@echo "== making the environment in $(VENV) (about a minute, once)"
@@ -31,6 +31,11 @@ test: $(VENV)/.test
 
 test-long: $(VENV)/.test
 	$(PYTEST) -m long tests
+
+# 10,000 schedules of faults against the real coordinator, in virtual time; SEED=17 tells one of them step by step.
+SEEDS ?= 10000
+simulate: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS))
 
 # What is on the disk after a loss of power: `make test` looks at some thousands of states, this at more than 100,000.
 crash-states: $(VENV)/.test

@@ -58,7 +58,7 @@ def open_pool(
     count, required = max(most, workers), workers if most > workers else None
     with cluster_ray(address) if address else embedded_ray(count, vector_bytes):
         transport = RayTransport(on_trouble=on_trouble, required=required)
-        pool = TransportPool(transport, count, workload, on_loss or on_trouble, required)
+        pool = TransportPool(transport, count, workload, on_loss or on_trouble, required, on_trouble)
         try:
             yield pool
         finally:

@@ -107,4 +107,4 @@ def seated_pool(
     With `required` so many are waited for, and have places; the others come and go.
     """
     transport = SeatedTransport(room, on_trouble, required)
-    return TransportPool(transport, workers, workload, on_loss or on_trouble, required)
+    return TransportPool(transport, workers, workload, on_loss or on_trouble, required, on_trouble)

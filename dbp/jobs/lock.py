@@ -40,7 +40,8 @@ def hold_lock(path: Path) -> Iterator[None]:
         yield
         _write(descriptor, "")
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # the lock is free, whatever close says
+            os.close(descriptor)
 
 
 def _write(descriptor: int, text: str) -> None:

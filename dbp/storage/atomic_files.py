@@ -172,7 +172,7 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
         os.mkdir(folder, mode)
         made = True
     finally:
-        if made or folder.is_dir():
+        if made or os.path.isdir(folder):
             try:
                 _sync(folder.parent)
             except OSError:
@@ -189,7 +189,8 @@ def make_folders(folder: Path) -> None:
     while not os.path.lexists(existing):
         missing.append(existing)
         existing = existing.parent
-    with suppress(FileExistsError, PermissionError):  # what is not ours to look at was not made by us just now
+    # It was there before, and what is above it may not be ours to look at: only that whoever made it may have been killed.
+    with suppress(OSError):
         make_folder(existing)
     if not missing and not existing.is_dir():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
@@ -202,15 +203,20 @@ def make_folders(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files that a killed process left in `folder`; return how many.
+    """Remove the temporary files that a killed process left in `folder`; return how many. StorageError if it cannot be read.
 
     For the holder of the job directory's lock only: anyone else could remove the file another is writing.
     """
     removed = 0
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(_PREFIX) and ".tmp" in entry.name and entry.is_file(follow_symlinks=False):
-                with suppress(OSError):
-                    os.unlink(entry.path)
-                    removed += 1
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(_PREFIX) and ".tmp" in entry.name and entry.is_file(follow_symlinks=False):
+                    with suppress(OSError):
+                        os.unlink(entry.path)
+                        removed += 1
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise storage_error("be read", folder, error) from error
     return removed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from dbp.errors import StorageError
@@ -52,8 +53,9 @@ class KeptLines:
         self._written.clear()
 
     def close(self) -> None:
-        """Close the file; closing twice does nothing. Lines that could not be written are lost."""
-        self._file.close()
+        """Close the file; closing twice does nothing. Lines that could not be written are lost: `sync` would have said so."""
+        with suppress(StorageError):
+            self._file.close()
 
     def _write(self) -> None:
         while self._waiting:

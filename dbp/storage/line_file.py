@@ -20,10 +20,10 @@ class LineFile:
         self.path = path
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            size = os.fstat(self._descriptor).st_size
+            self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
         except OSError as error:
             raise storage_error("be opened for appending", path, error) from error
-        size = os.fstat(self._descriptor).st_size
-        self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
     def append(self, line: str) -> None:
         """Write one line; `line` itself holds no line break (ValueError). StorageError if it cannot be written whole."""
@@ -47,13 +47,17 @@ class LineFile:
         try:
             os.fsync(self._descriptor)
         except OSError as error:
+            self._torn = True  # what is there now may be lost, the end of its last line too
             raise storage_error("be made durable", self.path, error) from error
 
     def close(self) -> None:
-        """Close the file; closing twice does nothing."""
+        """Close the file; closing twice does nothing. StorageError where that fails; it is closed all the same."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            try:
+                os.close(descriptor)
+            except OSError as error:
+                raise storage_error("be closed", self.path, error) from error
 
     def __enter__(self) -> LineFile:
         return self

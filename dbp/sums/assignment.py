@@ -224,11 +224,12 @@ class Assignment:
         return min((call.since + limit for call, limit in limits if call and limit is not None), default=None)
 
     def _able(self) -> list[_Slot]:
-        """The slots that take part in a task: those that are ready, and as many others as are waited for; no resting ones."""
-        active = [slot for slot in self._slots if not slot.rests] or self._slots
-        ready = [slot for slot in active if slot.ready]
-        awaited = [slot for slot in active if not slot.ready]
-        return ready + awaited[: max(min(self._required, len(active)) - len(ready), 0)]
+        """The slots that take part in a task: those that are ready, and as many others as are missing; no resting ones."""
+        there = [slot for slot in self._slots if slot.ready]
+        awaited = [slot for slot in self._slots if not slot.ready and not slot.rests]
+        missing = max(self._required - len(there), 0)
+        able = [slot for slot in there if not slot.rests] + awaited[:missing]
+        return able or there or self._slots
 
     def _step_in(self, slot: _Slot) -> None:
         """A worker is there before one that is waited for: it takes over what that one owes."""

@@ -95,6 +95,7 @@ class Transport(Protocol):
 class TransportPool:
     """The one WorkerPool there is: a transport, an assignment and a reduction.
 
+    `on_trouble` hears of workers that were lost, and so does `on_late` of those that are late (None: `on_trouble`, too).
     `required` is how many of the `workers` are waited for; None: all.
     """
 
@@ -105,7 +106,9 @@ class TransportPool:
         workload: Workload,
         on_trouble: Callable[[str], None] = lambda sentence: None,
         required: int | None = None,
+        on_late: Callable[[str], None] | None = None,
     ) -> None:
+        self._on_late = on_late or on_trouble
         self._transport = transport
         self._workload = workload
         self._on_trouble = on_trouble
@@ -205,7 +208,7 @@ class TransportPool:
         if now - self._reported.get(late.worker, -QUIET_S) >= QUIET_S:
             self._reported[late.worker] = now
             plural, others = len(late.others) > 1, " and ".join(map(str, late.others))
-            self._on_trouble(
+            self._on_late(
                 f"worker {late.worker} is late: no answer for {late.seconds:.1f} s, at most {late.limit:.1f} s were expected; "
                 f"worker{'s' * plural} {others} compute{'s' * (not plural)} its shards, too, until it has caught up"
             )

@@ -36,6 +36,7 @@ class Recording:
         self.start = Image()
         self.trouble: Trouble | None = None
         self.calls = 0
+        self.fsyncs: dict[int, int] = {}  # the inode of each fsync, by the number of the call
         self._dead = False
         self._skip = skip  # (what, path): pretend that the call was made; for broken protocols
         self._descriptors: dict[int, int] = {}
@@ -53,6 +54,10 @@ class Recording:
     def revive(self) -> None:
         """Another process goes on."""
         self._dead, self.trouble = False, None
+
+    def inode(self, path: Path) -> int | None:
+        """Which file is at a path now."""
+        return self._find(path.relative_to(self.root).parts)
 
     # ---- the live file system, as the recorder knows it
 
@@ -204,6 +209,7 @@ class Recording:
         with self._lock:
             self._before()
             inode = self._descriptors[descriptor]
+            self.fsyncs[self.calls] = inode
             if self._fails():
                 self.events.append(Event("failed fsync", forgotten=inode))
                 self._fail()

@@ -32,8 +32,7 @@ REPORT: list[str] = []
 @pytest.fixture(scope="module", autouse=True)
 def _report() -> Iterator[None]:
     yield
-    if ALL:
-        print("\n".join(["", *REPORT]))
+    print("\n".join(["", *REPORT]))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 from crash.conftest import folder_in_memory
 from crash.disk_model import Contents, State, key_of, rebuild
-from crash.recording import Recording
+from crash.recording import Recording, Trouble
 from small_jobs import small_job
 
 from dbp.jobs.directory import JobDirectory
+from dbp.jobs.job import Job
 from dbp.jobs.metrics import MetricsWriter, read_metrics
 from dbp.jobs.status import read_status
+from dbp.jobs.sweep_table import MemberResult, read_table
 from dbp.models.model import load_model
 from dbp.training.observers import Observer, Plan, Summary
 from dbp.workers.train import resume, train
@@ -38,6 +41,9 @@ class Ear(Observer):
 
     def checkpoint(self, step: int, path: Path, seconds: float) -> None:
         self.recording.tell(step)
+
+    def member_finished(self, result: MemberResult) -> None:
+        self.recording.tell(("member", result.number))
 
     def finished(self, summary: Summary) -> None:
         self.recording.tell("finished")
@@ -60,20 +66,26 @@ def reference(job: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(train(job(tmp_path_factory.mktemp("r") / "runs"), job_id="a").summary.parameters_sha256)
 
 
-@pytest.fixture(scope="module")
-def recording(disk: Path, job: Any) -> Recording:
-    """A run in a storage folder of two new folders."""
+def record(disk: Path, job: Any, trouble: Trouble | None = None) -> tuple[Recording, list[int]]:
+    """Record a run in a storage folder of two new folders; return also the numbers of its fsyncs of the metrics."""
     numbers = itertools.count()
     world = disk / "world"
     world.mkdir()
     made = Recording(world)
+    made.trouble = trouble
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dbp.storage.atomic_files.secrets.token_hex", lambda length: f"{next(numbers):0{2 * length}x}")
         with made.recording():
             train(job(world / "shared" / "runs"), job_id="a", observer=Ear(made))
     made.check_complete()
+    metrics = made.inode(made.root / "shared" / "runs" / "a" / "metrics.jsonl")
     shutil.rmtree(world)
-    return made
+    return made, [call for call, inode in made.fsyncs.items() if inode == metrics]
+
+
+@pytest.fixture(scope="module")
+def recording(disk: Path, job: Any) -> Recording:
+    return record(disk, job)[0]
 
 
 class Reader:
@@ -133,8 +145,21 @@ def test_every_state_of_a_job_can_be_read_and_nothing_acknowledged_is_lost(
     for state in recording.crash_states(SUBSETS):
         reader.check(state, recording.events[state.event].what)
     assert reader.states > 1_000
-    if ALL:
-        print(f"\na job: {len(recording.events)} events, {reader.states:,} states, {len(reader.seen):,} disks")
+    print(f"\na job: {len(recording.events)} events, {reader.states:,} states, {len(reader.seen):,} disks")
+
+
+def test_metrics_are_safe_though_an_fsync_of_theirs_failed(disk: Path, job: Any, reference: str) -> None:
+    """The kernel forgets what was dirty, and the next fsync succeeds: those lines are written again before it counts."""
+    _, fsyncs = record(disk, job)
+    assert len(fsyncs) >= STEPS // EVERY
+    for call in fsyncs if ALL else fsyncs[:2]:
+        trouble = Trouble(call, errno.EIO)
+        found, _ = record(disk, job, trouble)
+        assert any(event.forgotten is not None for event in found.events)
+        reader = Reader(disk, reference)
+        for state in found.crash_states(SUBSETS // 3, first=call // 2):
+            reader.check(state, found.events[state.event].what)
+        assert reader.states > 200
 
 
 def test_a_job_goes_on_from_what_the_crash_left_to_the_same_bits(
@@ -150,4 +175,26 @@ def test_a_job_goes_on_from_what_the_crash_left_to_the_same_bits(
         assert resume(directory).summary.parameters_sha256 == reference
         assert not [path for path in world.rglob("*") if path.name.startswith(".dbp-")]
         assert [line["step"] for line in read_metrics(directory / "metrics.jsonl").steps] == list(range(1, STEPS + 1))
+        shutil.rmtree(world)
+
+
+def test_a_job_of_several_runs_goes_on_too(disk: Path, job: Any) -> None:
+    """Runs that were told to be done are done in the table; a resume ends with the same best model."""
+
+    def several(storage: Path) -> Any:
+        changes = ["training.max_steps=4", "sweep={optimizer.learning_rate: [0.1, 0.2]}"]
+        return Job.from_text(job(storage).to_yaml(), folder=storage.parent, overrides=changes)
+
+    expected = train(several(disk / "reference"), job_id="a").summary.parameters_sha256
+    found, _ = record(disk, several)
+    states = [state for state in found.crash_states(1, seed=2) if "started" in state.told]
+    world = disk / "world"
+    for state in states[:: len(states) // (60 if ALL else 10)]:
+        world.mkdir()
+        rebuild(state.contents, world)
+        home = JobDirectory(world / "shared" / "runs" / "a")
+        done = {result.number for result in read_table(home.table_file) if result.done}
+        assert {told[1] for told in state.told if isinstance(told, tuple)} <= done
+        assert resume(home.path).summary.parameters_sha256 == expected
+        assert load_model(home.model_file).parameters_sha256 == expected
         shutil.rmtree(world)

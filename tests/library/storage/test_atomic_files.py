@@ -223,6 +223,14 @@ def test_unknown_errors_keep_the_systems_words(tmp_path: Path) -> None:
     assert str(error) == f"{tmp_path / 'a'}: cannot be read: Odd"
 
 
+def test_a_folder_that_cannot_be_read_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the simulation: looking for leftovers let the system's own error through."""
+    monkeypatch.setattr(atomic_files.os, "scandir", FailingCall(os.scandir, 1, errno.EIO))
+    with pytest.raises(StorageError, match="cannot be read: the device reported an input/output error"):
+        remove_leftovers(tmp_path)
+    assert remove_leftovers(tmp_path / "missing") == 0
+
+
 def test_folders_are_made_with_names_that_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each new folder's name is synced in the folder above it, and so is that of one that is there already."""
     synced: list[str] = []

@@ -42,7 +42,7 @@ def test_lines_wait_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_what_a_failed_fsync_may_have_lost_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lines since the last fsync that went well, before those that came later."""
+    """The lines since the last fsync that went well, before those that came later, on a fresh line."""
     lines = KeptLines(tmp_path / "log")
     lines.append("safe")
     lines.sync()
@@ -53,7 +53,7 @@ def test_what_a_failed_fsync_may_have_lost_is_written_anew(tmp_path: Path, monke
             lines.sync()
     lines.append("later")
     lines.sync()
-    assert (tmp_path / "log").read_text() == "safe\ndoubtful\ndoubtful\nlater\n"
+    assert (tmp_path / "log").read_text() == "safe\ndoubtful\n\ndoubtful\nlater\n"
     lines.close()
 
 

@@ -234,6 +234,21 @@ def test_when_fewer_are_left_than_are_required_their_successors_are_waited_for()
     assert sent(machine.ready(3)) != []
 
 
+def test_a_worker_that_may_never_come_is_not_waited_for_while_a_late_one_rests():
+    """Found by the simulation: seeds 918, 3192, 6424, 6615."""
+    machine = elastic(2, 3)
+    for worker in (0, 1):
+        machine.ready(worker)
+    for kind in ("load", "gradient"):
+        for send in machine.begin("train", range(8), 0.0, kind):
+            machine.answered(send.worker, send.number, 1.0)
+    first, _ = machine.begin("train", range(8), 10.0)
+    machine.answered(0, first.number, 11.0)
+    machine.look(60.0)
+    machine.answered(0, machine._slots[0].call.number, 61.0)
+    assert sent(machine.begin("train", range(8), 70.0)) == [(0, tuple(range(8)))]
+
+
 @given(st.integers(1, 12), st.integers(1, 40), st.data())
 def test_whatever_dies_every_shard_is_asked_for_until_answered_or_nobody_is_left(workers, shards, data):
     required = data.draw(st.integers(1, workers))
