@@ -161,9 +161,9 @@ class Run:
 
     def train(self, pool: WorkerPool, prepared: Prepared, directory: JobDirectory, progress: Progress) -> Trained:
         """Train from `progress` and leave model, metrics and status in the job directory, which is locked."""
-        status = read_status(directory.status_file)
         environment = collect_environment(self.dataset.fingerprint(), kernel_fingerprint())
         with _before_the_first_step(directory):
+            status = read_status(directory.status_file)
             write_json(directory.environment_file, environment)
             directory.soon(directory.environment_file)
             self.setting.begin_training()
