@@ -163,14 +163,16 @@ class Run:
         """Train from `progress` and leave model, metrics and status in the job directory, which is locked."""
         status = read_status(directory.status_file)
         environment = collect_environment(self.dataset.fingerprint(), kernel_fingerprint())
-        write_json(directory.environment_file, environment)
-        directory.soon(directory.environment_file)
-        self.setting.begin_training()
-        recorder, history = Recorder(directory, next_attempt(status), self.observer.warning), _History()
+        with _before_the_first_step(directory):
+            write_json(directory.environment_file, environment)
+            directory.soon(directory.environment_file)
+            self.setting.begin_training()
+            recorder, history = Recorder(directory, next_attempt(status), self.observer.warning), _History()
         observer = Observers(recorder, history, self.observer)
         objective = self._objective(pool, prepared)
         try:
-            observer.started(self._plan(prepared, directory, progress, pool))
+            with _before_the_first_step(directory):
+                observer.started(self._plan(prepared, directory, progress, pool))
             with recording_failure(recorder):
                 store = replace(self._store(directory, prepared, observer), before=recorder.make_safe)
                 coordinator = self._coordinator(objective, store, observer)
@@ -309,6 +311,18 @@ def save_model(directory: JobDirectory, model: Model) -> None:
     directory.check_lease()
     model.save(directory.model_file)
     directory.put(directory.model_file)
+
+
+@contextmanager
+def _before_the_first_step(directory: JobDirectory) -> Iterator[None]:
+    """Have a StorageError say that nothing is lost and what to do next."""
+    try:
+        yield
+    except StorageError as error:
+        error.add_note(
+            f"no step was made, and nothing is lost: see to the storage, then go on with `dbp resume {directory.place}`"
+        )
+        raise
 
 
 class Records(Protocol):

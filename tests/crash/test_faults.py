@@ -133,14 +133,16 @@ def checked(
 def test_a_call_that_fails_once_never_ends_training(faults: Faults, job: Path, whole: Done) -> None:
     """All along the run: once training has begun it goes on, to the same bits and with every step in its metrics."""
     reference = json.loads(whole.out)["parameters_sha256"]
-    begun = whole.calls.index("fsync", len(whole.calls) // 3)
     codes, ended_well = list(CODES), 0
     points = range(1, len(whole.calls) + 1, 1 if ALL else 29)
     for number, call in enumerate(points):
         name = f"once-{call}"
         done = run(faults, job, name, Fault("fail", call, code=codes[number % len(codes)]))
+        before = len(read_metrics(job.parent / "runs" / name / "metrics.jsonl").steps)
         well = checked(faults, job, name, done, reference, whole.calls[call - 1] == "unlink")  # the next run removes it
-        assert well or call < begun, done.err
+        assert well or before == 0, done.err
+        if "status.json: cannot" in done.err or "environment.json: cannot" in done.err:
+            assert "no step was made" in done.err or well
         ended_well += well
     assert ended_well >= len(points) // 2
     if ALL:

@@ -152,6 +152,7 @@ def test_metrics_are_safe_though_an_fsync_of_theirs_failed(disk: Path, job: Any,
     """The kernel forgets what was dirty, and the next fsync succeeds: those lines are written again before it counts."""
     _, fsyncs = record(disk, job)
     assert len(fsyncs) >= STEPS // EVERY
+    states = 0
     for call in fsyncs if ALL else fsyncs[:2]:
         trouble = Trouble(call, errno.EIO)
         found, _ = record(disk, job, trouble)
@@ -160,6 +161,8 @@ def test_metrics_are_safe_though_an_fsync_of_theirs_failed(disk: Path, job: Any,
         for state in found.crash_states(SUBSETS // 3, first=call // 2):
             reader.check(state, found.events[state.event].what)
         assert reader.states > 200
+        states += reader.states
+    print(f"\na job, an fsync of its metrics fails: {states:,} states")
 
 
 def test_a_job_goes_on_from_what_the_crash_left_to_the_same_bits(
