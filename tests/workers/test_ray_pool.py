@@ -72,6 +72,20 @@ def test_a_worker_killed_in_the_middle_of_a_step_changes_nothing(tmp_path, calls
     assert found == steps(serial_pool(workload(rows=400, shards=8)), workload(rows=400, shards=8), 4)
 
 
+def test_a_worker_that_inherits_shards_in_mid_step_keeps_what_it_answered_before(tmp_path):
+    """Called twice for one sum, it writes over the shared memory of its first answer, which still waits for its sibling."""
+    sizes, rows = (64, 128, 10), 400
+    deadly = DeadlyRows(64, 10, rows, poisoned=250, marker=tmp_path / "died")
+    pool = ray_pool(workload(rows, 8, sizes, source=deadly), 2)
+    pool._assignment._patience = 0
+    try:
+        found = steps(pool, workload(rows, 8, sizes), 2)
+        assert pool.workers == 1
+    finally:
+        pool.close()
+    assert found == steps(serial_pool(workload(rows, 8, sizes)), workload(rows, 8, sizes), 2)
+
+
 def test_workers_killed_at_any_time_change_nothing():
     """Real SIGKILLs from outside, between and during steps, also of all workers at once."""
     load = workload(rows=20_000, shards=32, sizes=(64, 128, 10))
