@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from dbp.sums.audit import Audit
+from dbp.sums.auditing import audited
 from dbp.sums.messages import Workload
 from dbp.sums.pool import TransportPool, serial_pool
 
@@ -24,12 +26,13 @@ def open_pool(
     on_trouble: Trouble,
     on_loss: Trouble | None = None,
     room: Room | None = None,
+    audit: Audit | None = None,
 ) -> Iterator[TransportPool]:
     """Open the pool for `workers` workers and close it, with the Ray it started, at the end; 0 workers: this process.
 
     `vector_bytes` is an upper bound of a parameter vector's size. `on_loss` hears of every worker that died, `on_trouble` of
     all else (and of that, too, where there is no `on_loss`). `room` is where workers are put on the Ray that this process is part
-    of. InputError when no cluster answers at `address`.
+    of. `audit` has workers check each other, where there are any. InputError when no cluster answers at `address`.
     """
     if workers == 0:
         pool = serial_pool(workload)
@@ -41,7 +44,7 @@ def open_pool(
     if room is not None:
         from dbp.workers.seats import seated_pool
 
-        pool = seated_pool(workload, room, workers, on_trouble, on_loss)
+        pool = seated_pool(workload, room, workers, on_trouble, on_loss, audit)
         try:
             yield pool
         finally:
@@ -52,7 +55,8 @@ def open_pool(
     from dbp.workers.ray_pool import RayTransport
 
     with cluster_ray(address) if address else embedded_ray(workers, vector_bytes):
-        pool = TransportPool(RayTransport(on_trouble=on_trouble), workers, workload, on_loss or on_trouble)
+        transport = audited(RayTransport(on_trouble=on_trouble), audit)
+        pool = TransportPool(transport, workers, workload, on_loss or on_trouble)
         try:
             yield pool
         finally:

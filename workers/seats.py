@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from dbp.sums.audit import Audit
+from dbp.sums.auditing import audited
 from dbp.sums.messages import Call, Event, WorkerLost, Workload
 from dbp.sums.pool import TransportPool
 from dbp.workers.placement import Room
@@ -70,6 +72,10 @@ class SeatedTransport:
             self._free.append(self._seats.pop(event.worker))
         return event
 
+    def remove(self, worker: int, reason: str) -> None:
+        """End a worker that is not to be trusted; WorkerLost follows."""
+        self._inner.remove(worker, reason)
+
     def pids(self) -> dict[int, int]:
         """Return the process id of every worker that has started."""
         return self._inner.pids()
@@ -92,7 +98,12 @@ class SeatedTransport:
 
 
 def seated_pool(
-    workload: Workload, room: Room, workers: int, on_trouble: Trouble = _silent, on_loss: Trouble | None = None
+    workload: Workload,
+    room: Room,
+    workers: int,
+    on_trouble: Trouble = _silent,
+    on_loss: Trouble | None = None,
+    audit: Audit | None = None,
 ) -> TransportPool:
     """Return a pool of `workers` >= 1 actors in a room. `on_loss` hears of workers that died (default: `on_trouble`)."""
-    return TransportPool(SeatedTransport(room, on_trouble), workers, workload, on_loss or on_trouble)
+    return TransportPool(audited(SeatedTransport(room, on_trouble), audit), workers, workload, on_loss or on_trouble)
