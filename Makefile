@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test lint types bench sanitize clean environment test-environment
+.PHONY: demo test test-long crash-states lint types bench sanitize clean environment test-environment
 
 $(VENV)/.run: pyproject.toml setup.py $(wildcard dbp/network/native/*)
 	@echo "== making the environment in $(VENV) (about a minute, once)"
@@ -23,8 +23,18 @@ test-environment: $(VENV)/.test
 demo: $(VENV)/.run
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
+# Two or more files of tests at a time. Whole clusters, builds and benchmarks take minutes each: they are test-long's.
+PYTEST := $(BIN)/python -m pytest -n $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4))) --dist loadfile
+
 test: $(VENV)/.test
-	$(BIN)/python -m pytest tests
+	$(PYTEST) -m "not long" tests
+
+test-long: $(VENV)/.test
+	$(PYTEST) -m long tests
+
+# What is on the disk after a loss of power: `make test` looks at some thousands of states, this at more than 100,000.
+crash-states: $(VENV)/.test
+	DBP_CRASH_STATES=all $(BIN)/python -m pytest -q -s --timeout 3600 tests/crash
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

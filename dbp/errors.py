@@ -15,6 +15,7 @@ what to do *next*. The command line turns the classes into exit codes; a traceba
     └── JobFailedError         exit code 1: the job ran and failed; its last good checkpoint is kept
         ├── NonFiniteLossError the loss became NaN or infinite
         ├── WorkersLostError   workers died and could not be replaced
+        ├── StorageFailedError storage could not be written again and again; what was saved before is kept
         └── LeaseLostError     a newer run owns the job directory; this one stopped and changed nothing there
 """
 
@@ -88,6 +89,10 @@ class NonFiniteLossError(JobFailedError):
 
 class WorkersLostError(JobFailedError):
     """Workers died and the limit of replacements was reached."""
+
+
+class StorageFailedError(JobFailedError):
+    """A running job's storage could not be written, though it was tried several times; what was saved before is kept."""
 
 
 class LeaseLostError(JobFailedError):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 KERNEL = {"network", "share", "torch_ratio", "torch_blocks_ratio", "shards_and_tree", "gigaflops_matmul", "seconds"}
 
@@ -19,6 +21,7 @@ def _run_module():
     return module
 
 
+@pytest.mark.long
 def test_all_of_it_runs_on_tiny_tables(tmp_path):
     """`make bench` in small: kernel twice, pools on a real Ray, JSON, and the tables into a page."""
     page = tmp_path / "page.md"

@@ -98,7 +98,8 @@ class Coordinator:
         waiting = Waiting(home, job, "starting")
         setting = Setting(
             observer=Observers(_Telling(self._say, waiting), telemetry(home.id)),
-            workers=min(job.workers, len(order.room.places())),
+            workers=min(job.required_workers, len(order.room.places())),
+            most=job.most_workers if job.most_workers > job.required_workers else 0,
             address=None,
             stop=self._stop,
             service=InService(order.room, waiting),

@@ -78,7 +78,7 @@ class Handover:
             inputs=cargo.inputs,
         )
         try:
-            self._start(submission, loaded.name, loaded.workers, travelling_job(loaded, cargo), cargo)
+            self._start(submission, loaded.name, loaded.required_workers, travelling_job(loaded, cargo), cargo)
         except TakenError:
             raise JobDirectoryError(
                 f"{self.service.address}: has a job {name} already; go on with it with `dbp resume {name}`, or give the new one "
@@ -185,7 +185,8 @@ class Handover:
         if job.service.memory_per_worker:
             need["memory"] = float(job.service.memory_per_worker)
         room = most_places(need, nodes)
-        if max(1, job.workers) > room:
+        wanted = max(1, job.required_workers)
+        if wanted > room:
             there = f"{sum(node.get('CPU', 0.0) for node in nodes):g} CPUs on {len(nodes)} node{'s' if len(nodes) > 1 else ''}"
             each = (
                 "a CPU each"
@@ -197,7 +198,7 @@ class Handover:
                 [
                     Problem(
                         "workers",
-                        f"{max(1, job.workers)} workers need {each}, and {self.service.address} has {there}: room for {room}. "
+                        f"{wanted} workers need {each}, and {self.service.address} has {there}: room for {room}. "
                         "Take fewer (--workers). To have it wait until nodes are added: --queue",
                     )
                 ],
@@ -212,4 +213,4 @@ def _look_at_tables(job: Job, cargo: Cargo) -> None:
         return
     if sum(file.size for file in cargo.travelling) > _CHECKED_HERE_BYTES:
         return
-    check_size(job, open_dataset(job), job.workers)
+    check_size(job, open_dataset(job), job.required_workers)

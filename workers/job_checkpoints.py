@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -42,7 +42,7 @@ class Origin:
             names = (str(facts["job_fingerprint"]), str(facts["data_fingerprint"]), str(facts["kernel_fingerprint"]))
             weights = cast("list[float]", facts.get("class_weights", []))
             return cls(*names, Fitted(Encoding.from_json(facts["encoding"]), tuple(map(float, weights))))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"checkpoint of step {checkpoint.step}: not of a training job ({error})") from error
 
     def check(self, folder: Path, job: str, data: str, kernel: str, observer: Observer) -> None:
@@ -81,6 +81,9 @@ class JobCheckpoints:
     store: CheckpointStore
     origin: Origin
     observer: Observer
+    before: Callable[[], None] = lambda: (
+        None
+    )  # makes safe what a run that goes on from a checkpoint does not make again
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint; it is safe when this returns. StorageError if it cannot be written."""
@@ -88,12 +91,14 @@ class JobCheckpoints:
         arrays |= {STATE_PREFIX + name: array for name, array in progress.state.items()}
         arrays |= {MEMORY_PREFIX + name: array for name, array in progress.memory.to_arrays().items()}
         began = time.perf_counter()
+        self.before()
         path = self.store.save(Checkpoint(progress.step, arrays, self.origin.to_metadata()))
         self.observer.checkpoint(progress.step, path, time.perf_counter() - began)
 
     @staticmethod
-    def progress_of(checkpoint: Checkpoint, start: NDArray[np.floating]) -> Progress:
-        """Return the progress in a checkpoint. CheckpointError if its parameters are not like `start`, a vector of the job's."""
+    def progress_of(checkpoint: Checkpoint, first: Progress) -> Progress:
+        """Return the progress in a checkpoint. CheckpointError if its arrays are not like those of `first`, the job's start."""
+        start = first.parameters
         parameters = checkpoint.arrays.get(PARAMETERS)
         if parameters is None or parameters.shape != start.shape or parameters.dtype != start.dtype:
             seen = (
@@ -103,18 +108,33 @@ class JobCheckpoints:
                 f"checkpoint of step {checkpoint.step}: {seen}; expected shape {start.shape}, {start.dtype}"
             )
         state = _below(STATE_PREFIX, checkpoint.arrays)
+        _check_state(checkpoint.step, state, first)
         try:
             memory = Memory.from_arrays(_below(MEMORY_PREFIX, checkpoint.arrays))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"checkpoint of step {checkpoint.step}: what it remembers cannot be used ({error})"
             ) from error
-        if memory.best is not None and memory.best.parameters.shape != start.shape:
+        if memory.best is not None and (
+            memory.best.parameters.shape != start.shape or memory.best.parameters.dtype != start.dtype
+        ):
             raise CheckpointError(
                 f"checkpoint of step {checkpoint.step}: best parameters of shape {memory.best.parameters.shape}; "
                 f"expected {start.shape}"
             )
         return Progress(checkpoint.step, cast("NDArray[np.floating]", parameters), state, memory)
+
+
+def _check_state(step: int, state: Mapping[str, NDArray[Any]], first: Progress) -> None:
+    """Raise CheckpointError unless the optimiser's state has the arrays that it starts with; others are like the parameters."""
+    for name in {**first.state, **state}:
+        expected, found = first.state.get(name, first.parameters), state.get(name)
+        if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
+            seen = "is missing" if found is None else f"has shape {found.shape}, {found.dtype}"
+            raise CheckpointError(
+                f"checkpoint of step {step}: {name[:80]!r} of the optimizer's state {seen}; "
+                f"expected shape {expected.shape}, {expected.dtype}"
+            )
 
 
 def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -38,7 +38,7 @@ class Need:
         """Return a job's need; without workers, its coordinator computes, in a place of its own."""
         memory = job.service.memory_per_worker
         each = {"CPU": 1.0, **job.service.resources, **({"memory": float(memory)} if memory else {})}
-        return cls(max(1, job.workers), each)
+        return cls(max(1, job.required_workers), each)
 
 
 def waits_for(need: Need, nodes: Sequence[Resources], free: Resources) -> str:
@@ -107,9 +107,9 @@ class Room:
         options: dict[str, object] = {"num_cpus": 0, "scheduling_strategy": self._strategy(place)}
         return {**options, **self._amounts(), "num_cpus": 1} if computes else options
 
-    def worker_options(self, place: int) -> dict[str, object]:
-        """Return the options of the actor of the worker in a place, beside its one CPU."""
-        return {"scheduling_strategy": self._strategy(place), **self._amounts()}
+    def worker_options(self, place: int | None) -> dict[str, object]:
+        """Return the options of the actor of the worker in a place, or in none, beside its one CPU."""
+        return {"scheduling_strategy": "SPREAD" if place is None else self._strategy(place), **self._amounts()}
 
     def has(self, place: int) -> bool:
         """Whether a place can be used, which is tried out; waits while Ray may yet move it."""

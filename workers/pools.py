@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -26,13 +27,15 @@ def open_pool(
     on_trouble: Trouble,
     on_loss: Trouble | None = None,
     room: Room | None = None,
+    most: int = 0,
     audit: Audit | None = None,
 ) -> Iterator[TransportPool]:
     """Open the pool for `workers` workers and close it, with the Ray it started, at the end; 0 workers: this process.
 
     `vector_bytes` is an upper bound of a parameter vector's size. `on_loss` hears of every worker that died, `on_trouble` of
     all else (and of that, too, where there is no `on_loss`). `room` is where workers are put on the Ray that this process is part
-    of. `audit` has workers check each other, where there are any. InputError when no cluster answers at `address`.
+    of. With `most` > `workers` others join where there is room. `audit` has workers check each other, where there are any.
+    InputError when no cluster answers at `address`.
     """
     if workers == 0:
         pool = serial_pool(workload)
@@ -44,7 +47,8 @@ def open_pool(
     if room is not None:
         from dbp.workers.seats import seated_pool
 
-        pool = seated_pool(workload, room, workers, on_trouble, on_loss, audit)
+        required = workers if most > workers else None
+        pool = seated_pool(workload, room, max(most, workers), on_trouble, on_loss, required, audit)
         try:
             yield pool
         finally:
@@ -54,9 +58,12 @@ def open_pool(
     from dbp.workers.local_ray import cluster_ray, embedded_ray
     from dbp.workers.ray_pool import RayTransport
 
-    with cluster_ray(address) if address else embedded_ray(workers, vector_bytes):
-        transport = audited(RayTransport(on_trouble=on_trouble), audit)
-        pool = TransportPool(transport, workers, workload, on_loss or on_trouble)
+    if not address:
+        most = min(most, os.cpu_count() or 1)
+    count, required = max(most, workers), workers if most > workers else None
+    with cluster_ray(address) if address else embedded_ray(count, vector_bytes):
+        transport = audited(RayTransport(on_trouble=on_trouble, required=required), audit)
+        pool = TransportPool(transport, count, workload, on_loss or on_trouble, required)
         try:
             yield pool
         finally:

@@ -71,7 +71,9 @@ class RayTransport:
         on_trouble: Callable[[str], None] = lambda sentence: None,
         actor_options: ActorOptions | None = None,
         frozen_s: float = FROZEN_S,
+        required: int | None = None,
     ) -> None:
+        self._required = required
         self._frozen_s = frozen_s
         self._calls: CallStyle = calls
         self._on_trouble = on_trouble
@@ -217,7 +219,7 @@ class RayTransport:
         for number, worker in list(self._workers.items()):
             if worker.alive in settled and not self._serves(number, worker):
                 continue
-            if worker.channel is None and now - worker.since > START_TIMEOUT_S:
+            if worker.channel is None and now - worker.since > START_TIMEOUT_S and not self._enough():
                 raise WorkersLostError(_no_start(number))
             if isinstance(worker.channel, LinkChannel):
                 worker.silent += seconds
@@ -227,6 +229,11 @@ class RayTransport:
             called = self._called.get(number)
             if called is not None and now - called.since > ANSWER_TIMEOUT_S:
                 self._lose(number, f"it gave no answer for {ANSWER_TIMEOUT_S:.0f} s")
+
+    def _enough(self) -> bool:
+        """Whether training can go on without those that have not started."""
+        connected = sum(worker.channel is not None for worker in self._workers.values())
+        return self._required is not None and connected >= self._required
 
     def _serves(self, number: int, worker: _Worker) -> bool:
         """Whether a worker whose first call has settled can be called: through Ray, if at all."""

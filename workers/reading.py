@@ -179,7 +179,7 @@ def _wanted_workers(directory: JobDirectory) -> int | None:
 
     directory.fetch(directory.job_file)
     try:
-        return Job.from_file(directory.job_file).workers
+        return Job.from_file(directory.job_file).required_workers
     except (JobFileError, StorageError):
         return None
 

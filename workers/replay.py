@@ -133,7 +133,7 @@ def replay(
         run.load(pool, prepared)
         progress = run.first_progress(prepared)
         if checkpoint is not None:
-            progress = JobCheckpoints.progress_of(checkpoint, progress.parameters)
+            progress = JobCheckpoints.progress_of(checkpoint, progress)
         run.recompute(pool, prepared, progress, listener)
     compared = [_compared(history, metrics) for metrics in listener.steps]
     if history.digest(progress.step) is not None:

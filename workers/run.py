@@ -26,11 +26,12 @@ from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
 from dbp.sums.partial_sum import PartialSum
 from dbp.sums.pool import TransportPool, WorkerPool
-from dbp.training.coordinator import Coordinator, Outcome, Progress, ProgressStore, Schedule
+from dbp.training.coordinator import Coordinator, Outcome, Progress, Schedule
 from dbp.training.memory import Remember
 from dbp.training.objective import LossReport, Objective
 from dbp.training.observers import Observer, Observers, Plan, StepMetrics, Summary
 from dbp.training.recorder import Recorder
+from dbp.training.saving import ProgressStore, failing_with, persistently
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.job_checkpoints import JobCheckpoints, Origin
@@ -65,24 +66,36 @@ class Setting:
     """Where a job runs, who watches, and who may stop it."""
 
     observer: Observer
-    workers: int
+    workers: int  # that are waited for
     address: str | None
     stop: StopRequest
     service: InService | None = None
     began: float = field(default_factory=time.perf_counter)
+    most: int = 0  # workers that take part where there is room; fewer than `workers`: no more than these
 
     @contextmanager
     def pool(self, run: Run, vector_bytes: int) -> Iterator[TransportPool]:
         """Start workers that know of `run`'s rows; `vector_bytes` is an upper bound of a parameter vector's size."""
         if self.workers:
             what = "" if self.service else "Ray with "
-            self.observer.stage(f"starting {what}{self.workers} worker{'s' if self.workers != 1 else ''}")
+            more = f" to {self.most}" if self.most > self.workers else ""
+            self.observer.stage(
+                f"starting {what}{self.workers}{more} worker{'s' if self.most > 1 or self.workers > 1 else ''}"
+            )
         if run.job.audit and not self.workers:
             self.observer.warning("audit: nothing is audited with `workers: 0`: there is no worker to compare with")
         audit = Audit(run.job.audit, run.job.training.seed)
         room, observer = self.service.room if self.service else None, self.observer
         with open_pool(
-            run.raw, self.workers, self.address, vector_bytes, observer.warning, observer.worker_lost, room, audit
+            run.raw,
+            self.workers,
+            self.address,
+            vector_bytes,
+            observer.warning,
+            observer.worker_lost,
+            room,
+            self.most,
+            audit,
         ) as pool:
             yield pool
 
@@ -169,22 +182,29 @@ class Run:
         write_json(directory.environment_file, environment)
         directory.soon(directory.environment_file)
         self.setting.begin_training()
-        recorder, history = Recorder(directory, next_attempt(status)), _History()
+        recorder, history = Recorder(directory, next_attempt(status), self.observer.warning), _History()
         observer = Observers(recorder, history, self.observer)
         objective = self._objective(pool, prepared)
         try:
             observer.started(self._plan(prepared, directory, progress, pool))
             with recording_failure(recorder):
-                coordinator = self._coordinator(objective, self._store(directory, prepared, observer), observer)
+                store = replace(self._store(directory, prepared, observer), before=recorder.make_safe)
+                coordinator = self._coordinator(objective, store, observer)
                 outcome = coordinator.run(progress)
                 kept = self._kept(objective, outcome)
                 model = self._model(prepared, kept)
-                save_model(directory, model)
+                self._save_model(directory, model, outcome.progress.step)
                 summary = self._summary(directory, objective, outcome, kept, model)
+                recorder.settle(summary.step)
             observer.finished(summary)
         finally:
             recorder.close()
         return Trained(model, tuple(history.steps), summary)
+
+    def _save_model(self, directory: JobDirectory, model: Model, step: int) -> None:
+        safe = f"the checkpoint of step {step} is kept. See to the storage, then `dbp resume` writes the model"
+        with failing_with(safe):
+            persistently(lambda: save_model(directory, model), self.observer.warning)
 
     def recompute(self, pool: WorkerPool, prepared: Prepared, progress: Progress, observer: Observer) -> None:
         """Make the job's steps from `progress` on and leave nothing behind; `observer` hears of them."""
@@ -340,10 +360,12 @@ def recording_failure(recorder: Records) -> Iterator[None]:
             recorder.ended_badly("FAILED", str(error))
         raise
     except KeyboardInterrupt:
-        recorder.ended_badly(
-            "STOPPED", "interrupted; the steps since the last checkpoint are computed again by `dbp resume`"
-        )
+        with suppress(StorageError):
+            recorder.ended_badly(
+                "STOPPED", "interrupted; the steps since the last checkpoint are computed again by `dbp resume`"
+            )
         raise
     except Exception as error:
-        recorder.ended_badly("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")
+        with suppress(StorageError):
+            recorder.ended_badly("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")
         raise

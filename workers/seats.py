@@ -1,7 +1,8 @@
 """Workers in reserved places: a transport that knows which place each worker has, and whether there is one for another.
 
 A worker that takes a lost one's place starts there; where the place went down with its node and Ray found no other, none is started
-and the workers that are left go on alone.
+and the workers that are left go on alone. Workers beyond those that are required have no place: they start wherever there is room,
+and whenever that is.
 """
 
 from __future__ import annotations
@@ -29,21 +30,22 @@ def _silent(sentence: str) -> None:
 class SeatedTransport:
     """Ray workers in the places of a room (a `Transport`)."""
 
-    def __init__(self, room: Room, on_trouble: Trouble = _silent) -> None:
-        self._room = room
+    def __init__(self, room: Room, on_trouble: Trouble = _silent, required: int | None = None) -> None:
+        self._room, self._elastic = room, required is not None
         self._free = deque(room.places())
         self._seats: dict[int, int] = {}  # by worker: its place
         self._somebody_left = False
         self._refused: deque[WorkerLost] = deque()
-        self._inner = RayTransport(on_trouble=on_trouble, actor_options=self._options)
+        self._inner = RayTransport(on_trouble=on_trouble, actor_options=self._options, required=required)
 
     def start(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
         place = self._find_place()
-        if place is None:
+        if place is None and not self._elastic:
             self._refused.append(WorkerLost(worker, "there is no room for it", replaceable=False))
             return
-        self._seats[worker] = place
+        if place is not None:
+            self._seats[worker] = place
         self._inner.start(worker, workload)
 
     def configure(self, worker: int, workload: Workload) -> None:
@@ -69,7 +71,8 @@ class SeatedTransport:
         event = self._inner.next_event(patience)
         if isinstance(event, WorkerLost):
             self._somebody_left = True
-            self._free.append(self._seats.pop(event.worker))
+            if event.worker in self._seats:
+                self._free.append(self._seats.pop(event.worker))
         return event
 
     def remove(self, worker: int, reason: str) -> None:
@@ -94,7 +97,7 @@ class SeatedTransport:
         return None
 
     def _options(self, worker: int) -> Mapping[str, object]:
-        return self._room.worker_options(self._seats[worker])
+        return self._room.worker_options(self._seats.get(worker))
 
 
 def seated_pool(
@@ -103,7 +106,12 @@ def seated_pool(
     workers: int,
     on_trouble: Trouble = _silent,
     on_loss: Trouble | None = None,
+    required: int | None = None,
     audit: Audit | None = None,
 ) -> TransportPool:
-    """Return a pool of `workers` >= 1 actors in a room. `on_loss` hears of workers that died (default: `on_trouble`)."""
-    return TransportPool(audited(SeatedTransport(room, on_trouble), audit), workers, workload, on_loss or on_trouble)
+    """Return a pool of `workers` >= 1 actors in a room. `on_loss` hears of workers that died (default: `on_trouble`).
+
+    With `required` so many are waited for, and have places; the others come and go.
+    """
+    transport = audited(SeatedTransport(room, on_trouble, required), audit)
+    return TransportPool(transport, workers, workload, on_loss or on_trouble, required)

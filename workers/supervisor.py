@@ -182,7 +182,7 @@ class Supervisor:
         places = room.places()
         if not places:
             return Died("its place was lost before it began")
-        options = room.coordinator_options(places[0], computes=self.job.workers == 0)
+        options = room.coordinator_options(places[0], computes=self.job.required_workers == 0)
         actor = ray.remote(max_restarts=0, max_task_retries=0, max_concurrency=8, **options)(Coordinator).remote()
         try:
             return _Listener(actor, self.stop, self.say).listen(actor.run.remote(self.order(room)))

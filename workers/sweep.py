@@ -26,6 +26,7 @@ from dbp.sums.messages import Workload
 from dbp.sums.pool import WorkerPool
 from dbp.training.coordinator import Progress
 from dbp.training.observers import Observer, Observers, Plan, RunOf, StepMetrics, Summary
+from dbp.training.saving import failing_with, persistently
 from dbp.training.sweep_recorder import SweepRecorder
 from dbp.workers.job_checkpoints import JobCheckpoints
 from dbp.workers.preparation import Fitted, Prepared, open_dataset
@@ -75,7 +76,9 @@ class Sweep:
 
     def _train_all(self, home: JobDirectory, ground: _Ground, order: Sequence[Member], attempt: int) -> Trained:
         self.setting.begin_training()
-        recorder = SweepRecorder(home, self._results(home), attempt, self.setting.workers)
+        recorder = SweepRecorder(
+            home, self._results(home), attempt, self.setting.workers, self.setting.observer.warning
+        )
         observer = Observers(recorder, self.setting.observer)
         histories: Histories = {}
         try:
@@ -123,7 +126,8 @@ class Sweep:
         best_model = home.path / best.directory / "model.safetensors"
         home.fetch(best_model)
         model = load_model(best_model)
-        save_model(home, model)
+        with failing_with("the runs that are done are kept. See to the storage, then `dbp resume` writes the model"):
+            persistently(lambda: save_model(home, model), self.setting.observer.warning)
         done = all(result.done for result in results)
         summary = Summary(
             job_id=home.id,
@@ -244,7 +248,7 @@ def _progress(run: Run, prepared: Prepared, directory: JobDirectory) -> Progress
         return run.begin(directory, prepared)
     run.check_origin(newest, directory)
     write_job(directory, run.job)
-    return JobCheckpoints.progress_of(newest, run.first_progress(prepared).parameters)
+    return JobCheckpoints.progress_of(newest, run.first_progress(prepared))
 
 
 def _result(before: MemberResult, summary: Summary) -> MemberResult:

@@ -146,14 +146,15 @@ def _resume_run(job: Job, setting: Setting, home: JobDirectory, changed: bool) -
             write_job(home, job)
         progress = run.first_progress(prepared)
         if newest is not None:
-            progress = JobCheckpoints.progress_of(newest, progress.parameters)
+            progress = JobCheckpoints.progress_of(newest, progress)
         return run.train(pool, prepared, home, progress)
 
 
 def _setting(
     job: Job, observer: Observer | None, workers: int | None, address: str | None, stop: StopRequest | None
 ) -> Setting:
-    return Setting(observer or Observer(), job.workers if workers is None else workers, address, stop or StopRequest())
+    least, most = (job.required_workers, job.most_workers) if workers is None else (workers, workers)
+    return Setting(observer or Observer(), least, address, stop or StopRequest(), most=most)
 
 
 def _fingerprints(job: Job) -> list[str]:

@@ -55,7 +55,7 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
     runs = members(job)
 
     def check(member: Member) -> None:
-        check_size(member.job, dataset, job.workers)
+        check_size(member.job, dataset, job.required_workers)
         if start is not None:
             check_start(member.job, dataset, start)
 

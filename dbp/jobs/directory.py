@@ -22,7 +22,7 @@ from dbp.jobs.lease import Owner, claim
 from dbp.jobs.lock import hold_lock
 from dbp.jobs.wording import show
 from dbp.jobs.working_folder import WorkingFolder
-from dbp.storage.atomic_files import remove_leftovers, storage_error, sync_folder, write_bytes
+from dbp.storage.atomic_files import make_folder, make_folders, remove_leftovers, storage_error, write_bytes
 from dbp.storage.mirror import Mirror
 from dbp.storage.remote import BRIEF, PATIENT, Folder, LocalFolder, open_folder
 from dbp.storage.uris import is_remote, is_uri, local_path, parent_and_name
@@ -155,9 +155,9 @@ class JobDirectory:
         from dbp.storage.mirrored_checkpoints import MirroredCheckpoints
 
         if self.mirror is None:
-            return CheckpointStore(self.checkpoints, keep, self.hold.check)
+            return CheckpointStore(self.checkpoints, keep, self.hold.check, warn)
         epoch = None if self.hold.lease is None else self.hold.lease.epoch
-        return MirroredCheckpoints(self.checkpoints, keep, self.hold.check, mirror=self.mirror, epoch=epoch, warn=warn)
+        return MirroredCheckpoints(self.checkpoints, keep, self.hold.check, warn, mirror=self.mirror, epoch=epoch)
 
     @classmethod
     def create(cls, storage: Place, job_id: str) -> JobDirectory:
@@ -171,20 +171,14 @@ class JobDirectory:
         storage = local_path(storage)
         path = storage / job_id
         try:
-            os.makedirs(storage, exist_ok=True)
-            os.mkdir(path, 0o700)
+            make_folders(storage)
+            make_folder(path, 0o700)
         except FileExistsError as error:
             if not path.is_dir():
                 raise storage_error("be made", path if os.path.lexists(path) else storage, error) from error
             raise _exists(path, job_id) from error
         except OSError as error:
             raise storage_error("be made", path, error) from error
-        try:
-            sync_folder(storage)
-        except StorageError:
-            with suppress(OSError):
-                os.rmdir(path)
-            raise
         return cls(Path(os.path.abspath(path)))
 
     @classmethod

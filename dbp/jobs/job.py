@@ -20,7 +20,7 @@ from dbp.jobs.cross_checks import cross_problems, default_loss
 from dbp.jobs.job_file import apply_overrides, parse_values, read_text, resolve_input_paths
 from dbp.jobs.problems import problems_of
 from dbp.jobs.sections import CheckpointOptions, DataOptions, NetworkOptions, PathText, TrainingOptions
-from dbp.jobs.service_options import ServiceOptions
+from dbp.jobs.service_options import ServiceOptions, Workers
 from dbp.jobs.stopping_options import StoppingOptions
 from dbp.jobs.strict_yaml import YamlValue, to_yaml
 from dbp.jobs.sweep import SWEEP_MEANING, Sweep, member_values, point_problems, points
@@ -64,8 +64,11 @@ class Job(Section):
         description="When to stop before training.max_steps, and which parameters to keep. Changes no bit of a step, so a job may "
         "be resumed with other rules; what was remembered for the old ones (losses, validations waited, seconds) stands for them.",
     )
-    workers: int = Field(
-        default=2, ge=0, le=1024, description="Worker processes; 0 computes in the calling process. Changes no bit."
+    workers: Workers = Field(
+        default=2,
+        description="Worker processes; 0 computes in the calling process. Or `{min: 2, max: 16}`: training begins with `min`, and "
+        "others join, up to `max`, when and as long as the cluster has room for them (on one machine: as many as it has CPUs). "
+        "Changes no bit.",
     )
     audit: float = Field(
         default=0.0,
@@ -88,6 +91,16 @@ class Job(Section):
         description="What a job needs on a cluster. Changes no bit; `dbp run` looks at none of it.",
     )
     sweep: Sweep | None = Field(default=None, description=SWEEP_MEANING)
+
+    @property
+    def required_workers(self) -> int:
+        """The workers that training waits for."""
+        return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def most_workers(self) -> int:
+        """The workers that take part where there is room."""
+        return self.workers if isinstance(self.workers, int) else self.workers.max
 
     @model_validator(mode="before")
     @classmethod

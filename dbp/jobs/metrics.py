@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+from dbp.errors import StorageError
 from dbp.storage.atomic_files import Json, storage_error
-from dbp.storage.line_file import LineFile
+from dbp.storage.kept_lines import KeptLines
 
 
 class MetricsWriter:
-    """Appends one line per step to `path`. StorageError when that fails."""
+    """Appends one line per step to `path`. StorageError when it cannot be opened; for later trouble see `KeptLines`."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = LineFile(path)
+    def __init__(self, path: Path, on_trouble: Callable[[StorageError], None] = lambda error: None) -> None:
+        self._file = KeptLines(path, on_trouble)
 
     def write(self, metrics: Mapping[str, Json]) -> None:
         """Append one step's metrics, which name their `step` (ValueError); NaN and infinity become null."""
@@ -30,12 +31,13 @@ class MetricsWriter:
         line = json.dumps(_finite(metrics), ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
         self._file.append(line)
 
+    def sync(self) -> None:
+        """Make all lines survive a loss of power. StorageError if it cannot be done; then it can be tried again."""
+        self._file.sync()
+
     def close(self) -> None:
-        """Make all lines durable and close the file."""
-        try:
-            self._file.sync()
-        finally:
-            self._file.close()
+        """Close the file; `sync` is another matter."""
+        self._file.close()
 
     def __enter__(self) -> MetricsWriter:
         return self
@@ -43,7 +45,10 @@ class MetricsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.sync()
+        finally:
+            self.close()
 
 
 def _finite(value: Json) -> Json:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from dbp.section import Section
 
@@ -54,3 +55,26 @@ class ServiceOptions(Section):
         description="Other resources of the cluster to reserve for each worker, by their names in Ray, such as `{big: 1}` for "
         "nodes started with it. Each worker has one CPU in any case.",
     )
+
+
+class WorkerRange(Section):
+    """How many workers a job may have, where that may change while it runs."""
+
+    min: int = Field(ge=1, le=1024, description="Training waits for so many.")
+    max: int = Field(ge=1, le=1024, description="So many take part where there is room.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> WorkerRange:
+        if self.max < self.min:
+            raise ValueError(f"max is {self.max}; expected at least min ({self.min})")
+        return self
+
+
+def _number_or_range(value: object) -> str:
+    return "<range>" if isinstance(value, Mapping | WorkerRange) else "<number>"
+
+
+Workers: TypeAlias = Annotated[
+    Annotated[int, Field(ge=0, le=1024), Tag("<number>")] | Annotated[WorkerRange, Tag("<range>")],
+    Discriminator(_number_or_range),
+]

@@ -162,6 +162,45 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder whose name survives a loss of power. Raises what `os.mkdir` raises; then there is no new folder.
+
+    Where there is one already (FileExistsError) its name is made to survive as well: whoever made it may have been killed first.
+    """
+    made = False
+    try:
+        os.mkdir(folder, mode)
+        made = True
+    finally:
+        if made or folder.is_dir():
+            try:
+                _sync(folder.parent)
+            except OSError:
+                if made:
+                    with suppress(OSError):
+                        os.rmdir(folder)
+                raise
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, so that all survive a loss of power. OSError if it cannot be done."""
+    missing = []
+    existing = Path(os.path.abspath(folder))
+    while not os.path.lexists(existing):
+        missing.append(existing)
+        existing = existing.parent
+    with suppress(FileExistsError, PermissionError):  # what is not ours to look at was not made by us just now
+        make_folder(existing)
+    if not missing and not existing.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+    for each in reversed(missing):
+        try:
+            make_folder(each)
+        except FileExistsError:
+            if not each.is_dir():
+                raise
+
+
 def remove_leftovers(folder: Path) -> int:
     """Remove the temporary files that a killed process left in `folder`; return how many.
 

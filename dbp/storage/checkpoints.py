@@ -17,7 +17,7 @@ from typing import Any
 
 from dbp.errors import CheckpointError
 from dbp.storage.array_file import Array, ArrayFileError, read_arrays, write_arrays
-from dbp.storage.atomic_files import Json, storage_error, sync_folder
+from dbp.storage.atomic_files import Json, make_folder, storage_error
 
 _NAME = re.compile(r"step-([0-9]{8,18})\.safetensors")
 
@@ -57,6 +57,12 @@ class CheckpointStore:
     folder: Path
     keep: int = 3
     before_save: Callable[[], None] = lambda: None  # raises where this process may not write any more
+    warn: Callable[[str], None] = lambda text: None  # hears of an old checkpoint that could not be removed
+    _safe: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)  # the folder, once its name is
+
+    _doubtful: set[int] = field(
+        default_factory=set, init=False, repr=False, compare=False
+    )  # may be there, were not acknowledged
 
     def __post_init__(self) -> None:
         if self.keep < 1:
@@ -77,31 +83,36 @@ class CheckpointStore:
         self._make_folder()
         path = self.path(checkpoint.step)
         metadata: dict[str, Json] = {"step": checkpoint.step, "metadata": dict(checkpoint.metadata)}
+        self._doubtful.add(checkpoint.step)
         write_arrays(path, checkpoint.arrays, metadata)
+        self._doubtful.discard(checkpoint.step)
         self._retire(checkpoint.step)
         return path
 
     def _make_folder(self) -> None:
+        if self.folder in self._safe and os.path.isdir(self.folder):
+            return
         try:
-            os.mkdir(self.folder)
-        except FileExistsError:
-            return  # if it is not a folder, writing into it says so
+            with suppress(FileExistsError):  # if it is not a folder, writing into it says so
+                make_folder(self.folder)
         except OSError as error:
             raise storage_error("be made", self.folder, error) from error
-        sync_folder(self.folder.parent)
+        self._safe.add(self.folder)
 
     def _retire(self, saved: int) -> None:
         # Later steps than the one just saved can only be damaged ones that a resumed run passed over: they do not count,
         # or they would push out good ones. They are replaced when the run gets there again.
+        # Nor does one count whose folder could not be synced: it is there now, and may not be after a loss of power.
         steps = [step for step in self.steps() if step <= saved]
-        for step in steps[: -self.keep]:
+        kept = [step for step in steps if step not in self._doubtful][-self.keep :]
+        for step in [step for step in steps if kept and step < kept[0]]:
             path = self.path(step)
             try:
                 os.unlink(path)
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                raise storage_error("be removed", path, error) from error
+            except OSError as error:  # the new one is there all the same, and the old one goes another time
+                self.warn(f"an old checkpoint could not be removed: {storage_error('be removed', path, error)}")
 
     def steps(self) -> list[int]:
         """The steps that have a file, ascending; [] when there is no folder yet. The files have not been checked."""

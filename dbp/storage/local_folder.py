@@ -6,11 +6,12 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from dbp.storage.atomic_files import atomic_path, storage_error, sync_folder, write_bytes
+from dbp.storage.atomic_files import atomic_path, make_folders, storage_error, sync_folder, write_bytes
 from dbp.storage.folder import MissingFileError, checked_name, limited
 
 Result = TypeVar("Result")
@@ -42,7 +43,13 @@ class LocalFolder:
 
     def exists(self, name: str) -> bool:
         """See `Folder`."""
-        return self._at(name).is_file()
+        path = self._at(name)
+        try:
+            return stat.S_ISREG(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise storage_error("be looked at", path, error) from error
 
     def size(self, name: str) -> int:
         """See `Folder`."""
@@ -136,7 +143,8 @@ class LocalFolder:
 
 def _make(folder: Path) -> None:
     try:
-        os.makedirs(folder, exist_ok=True)
+        if not folder.is_dir():
+            make_folders(folder)
     except OSError as error:
         raise storage_error("be made", folder, error) from error
 

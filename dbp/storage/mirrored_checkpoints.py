@@ -30,7 +30,6 @@ class MirroredCheckpoints(CheckpointStore):
 
     mirror: Mirror | None = None
     epoch: int | None = None
-    warn: Callable[[str], None] = lambda _: None
 
     def save(self, checkpoint: Checkpoint) -> Path:
         """See `CheckpointStore`. Metrics and log up to here are at the URI as well when this returns."""

@@ -8,6 +8,9 @@ A worker may also be late (see `pace`). Then whoever is idle computes its shards
 not answered its slot *rests*: it is asked for nothing, and others own its shards; a worker that is late again rests longer. A slot
 whose late worker is lost, or given up for frozen, rests until the new worker is there.
 
+Workers may come and go (`required` fewer than `workers`): then as many as are required are waited for, and every other slot counts
+from the task on that begins when its worker is there; what a lost worker owed goes to the others at once.
+
 Since a shard's partial sum is a pure function, none of this can change a bit of the result.
 """
 
@@ -100,10 +103,13 @@ class _Slot:
 class Assignment:
     """See the module. `patience` is how many deaths in a row, without a finished task between them, are made good.
 
-    `now` is in seconds, by a clock that never goes back.
+    `required` is how many of the `workers` are waited for; None: all. `now` is in seconds, by a clock that never goes back.
     """
 
-    def __init__(self, workers: int, shards: Mapping[Part, int], patience: int | None = None) -> None:
+    def __init__(
+        self, workers: int, shards: Mapping[Part, int], patience: int | None = None, required: int | None = None
+    ) -> None:
+        self._required = workers if required is None else required
         self._patience = workers + 3 if patience is None else patience
         self._deaths = 0
         self._last_death = ""
@@ -126,9 +132,7 @@ class Assignment:
 
     def recut(self, shards: Mapping[Part, int]) -> None:
         """From the next task on, parts are cut into these numbers of shards."""
-        self._shards = dict(shards)
-        keys = [slot.key for slot in self._slots]
-        self._owners = {part: Ownership(count, keys) for part, count in shards.items()}
+        self._owners = {part: Ownership(count) for part, count in shards.items()}
         for slot in self._slots:
             slot.held = set()
 
@@ -138,7 +142,7 @@ class Assignment:
         """Begin a task over some shards of a part, given in increasing order; what the last task left open is dropped."""
         self._part, self._kind = part, kind
         self._first_call = self._next_call
-        able = [slot for slot in self._slots if not slot.rests] or self._slots
+        able = self._able()
         for slot in self._slots:
             slot.owed = []
             slot.rest = max(slot.rest - 1, 0)
@@ -154,6 +158,7 @@ class Assignment:
         if slot is None:
             return []
         slot.ready, slot.late = True, False
+        self._step_in(slot)
         return self._send_owed(now)
 
     def is_current(self, number: int) -> bool:
@@ -189,7 +194,7 @@ class Assignment:
         slot.ready, slot.call, slot.rest, slot.times_late, slot.held = False, None, 0, 0, set()
         if replaceable and self._deaths <= self._patience:
             slot.worker, self._next_worker = self._next_worker, self._next_worker + 1
-            return [StartWorker(slot.worker)]
+            return [StartWorker(slot.worker), *self._pass_on(slot, now)]
         self._slots.remove(slot)
         if not self._slots:
             return [GiveUp(f"{self._deaths} workers died in a row; the last was {self._last_death}")]
@@ -217,6 +222,29 @@ class Assignment:
             return None
         limits = ((slot.call, self._limit(slot)) for slot in self._slots)
         return min((call.since + limit for call, limit in limits if call and limit is not None), default=None)
+
+    def _able(self) -> list[_Slot]:
+        """The slots that take part in a task: those that are ready, and as many others as are waited for; no resting ones."""
+        active = [slot for slot in self._slots if not slot.rests] or self._slots
+        ready = [slot for slot in active if slot.ready]
+        awaited = [slot for slot in active if not slot.ready]
+        return ready + awaited[: max(min(self._required, len(active)) - len(ready), 0)]
+
+    def _step_in(self, slot: _Slot) -> None:
+        """A worker is there before one that is waited for: it takes over what that one owes."""
+        awaited = next((other for other in self._slots if other.owed and not other.ready), None)
+        if not slot.owed and awaited is not None and self._required < len(self._slots):
+            slot.owed, awaited.owed = awaited.owed, []
+
+    def _pass_on(self, slot: _Slot, now: float) -> list[Instruction]:
+        """Let others do what a lost worker owed, where its successor is not waited for."""
+        ready = [other for other in self._slots if other.ready]
+        if not slot.owed or len(ready) < self._required:
+            return []
+        taken = {shard for other in ready for shard in other.owed}
+        _hand_out([shard for shard in slot.owed if shard not in taken], ready)
+        slot.owed = []
+        return self._send_owed(now)
 
     def _limit(self, slot: _Slot) -> float | None:
         """Return after how many seconds the call under way is late, if that is known and matters."""

@@ -11,18 +11,22 @@ from collections.abc import Sequence
 
 
 class Ownership:
-    """The owners of `shards` shards. `slots` are the slots there are at first, in order; each has a contiguous run as its home."""
+    """The owners of `shards` shards. The slots that are asked about first get contiguous runs: where these shards are at home."""
 
-    def __init__(self, shards: int, slots: Sequence[int]) -> None:
-        self._home = [slots[((shard + 1) * len(slots) - 1) // shards] for shard in range(shards)]
-        self._owner = list(self._home)
-        self._able = tuple(slots)
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+        self._home: list[int] = []
+        self._owner: list[int] = []
+        self._able: tuple[int, ...] = ()
 
     def among(self, able: Sequence[int]) -> Sequence[int]:
         """Return the owner of each shard, all of them among the slots `able` (at least one, in increasing order)."""
-        if self._able == tuple(able):
+        if self._owner and self._able == tuple(able):
             return self._owner
         self._able = tuple(able)
+        if not self._owner:
+            self._home = [able[((shard + 1) * len(able) - 1) // self._shards] for shard in range(self._shards)]
+            self._owner = list(self._home)
         if self._balanced(able):
             return self._owner
         share, more = divmod(len(self._owner), len(able))

@@ -93,7 +93,10 @@ class Transport(Protocol):
 
 
 class TransportPool:
-    """The one WorkerPool there is: a transport, an assignment and a reduction."""
+    """The one WorkerPool there is: a transport, an assignment and a reduction.
+
+    `required` is how many of the `workers` are waited for; None: all.
+    """
 
     def __init__(
         self,
@@ -101,11 +104,12 @@ class TransportPool:
         workers: int,
         workload: Workload,
         on_trouble: Callable[[str], None] = lambda sentence: None,
+        required: int | None = None,
     ) -> None:
         self._transport = transport
         self._workload = workload
         self._on_trouble = on_trouble
-        self._assignment = Assignment(workers, _counts(workload))
+        self._assignment = Assignment(workers, _counts(workload), required=required)
         self._told: dict[int, Workload] = {}  # by worker: the workload it was last given
         self._ready: set[int] = set()
         self._answered: set[int] = set()  # workers that have answered a call of the task

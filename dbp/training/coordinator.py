@@ -11,18 +11,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dbp.errors import NonFiniteLossError
+from dbp.errors import NonFiniteLossError, StorageFailedError
 from dbp.network.network import Network
 from dbp.optimizers.protocol import Optimizer, State, StepResult
 from dbp.sums.batches import BatchSampler
 from dbp.training.memory import Measured, Memory, Remember
 from dbp.training.objective import Evaluated, LossReport, Objective
 from dbp.training.observers import Observer, StepMetrics
+from dbp.training.saving import ProgressStore, Saving
 from dbp.training.stopping import Ending, StoppingRule
 from dbp.vectors import digest, norm
 
@@ -37,14 +37,6 @@ class Progress:
     parameters: Vector  # (P,)
     state: State  # the optimiser's
     memory: Memory = field(default_factory=Memory)  # what the stopping rules look at
-
-
-class ProgressStore(Protocol):
-    """Where progress is kept safe."""
-
-    def save(self, progress: Progress) -> None:
-        """Return only when the progress would survive a crash."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -82,25 +74,26 @@ class Coordinator:
         """Train from `progress` until a rule ends it; the last progress is saved.
 
         Raises NonFiniteLossError when the loss or the parameters leave the finite numbers; the last progress with a finite loss is
-        saved before.
+        saved before. StorageFailedError when progress could not be saved again and again, or the last could not.
         """
-        saved, good = -1, progress
+        saving, good = Saving(self.store, self.observer.warning, progress.step), progress
         zero = self.clock() - progress.memory.seconds  # when training would have begun had it never been interrupted
         # Numbers that overflow are looked for after each step, and end the run with a sentence.
         with np.errstate(all="ignore"):
             while (ending := self._ending(progress)) is None:
                 try:
                     following = self._step(progress, zero)
-                except NonFiniteLossError:
-                    if good.step > saved and good.step > 0:
-                        self.store.save(good)
+                except NonFiniteLossError as error:
+                    if good.step > saving.saved and good.step > 0:
+                        try:
+                            saving.surely(good)
+                        except StorageFailedError as problem:
+                            error.add_note(str(problem))
                     raise
                 good, progress = progress, following
                 if progress.step % self.schedule.checkpoint_every == 0:
-                    self.store.save(progress)
-                    saved = progress.step
-            if progress.step != saved:
-                self.store.save(progress)
+                    saving.checkpoint(progress)
+            saving.surely(progress)
         return Outcome(progress, ending)
 
     def _ending(self, progress: Progress) -> Ending | None:

@@ -104,12 +104,20 @@ class Memory:
         """
         if not arrays:
             return cls()
-        seconds, gradient_norm, mark = map(float, arrays["numbers"])
-        (waited,) = arrays["waited"]
+
+        def listed(name: str, kind: str, length: int | None = 1) -> list[Any]:
+            array = arrays[name]
+            if array.dtype != kind or array.ndim != 1 or (length is not None and len(array) != length):
+                raise ValueError(f"{name} of shape {array.shape}, {array.dtype}")
+            found: list[Any] = array.tolist()
+            return found
+
+        seconds, gradient_norm, mark = listed("numbers", "float64", 3)
+        (waited,) = listed("waited", "int64")
         best = None
         if "best_parameters" in arrays:
-            (step,), (loss,) = arrays["best_step"], arrays["best_loss"]
-            best = Best(int(step), float(loss), arrays["best_parameters"])
-        finished = bytes(arrays["finished"]).decode() if "finished" in arrays else None
-        losses = tuple(arrays["losses"].tolist())
-        return cls(seconds, losses, gradient_norm, finished, mark, int(waited), best)
+            (step,), (loss,) = listed("best_step", "int64"), listed("best_loss", "float64")
+            best = Best(step, loss, arrays["best_parameters"])
+        finished = bytes(listed("finished", "uint8", None)).decode() if "finished" in arrays else None
+        losses = tuple(listed("losses", "float64", None))
+        return cls(seconds, losses, gradient_norm, finished, mark, waited, best)

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+from dbp.errors import StorageError
 from dbp.jobs.clock import utc_now
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.status import Runs, State, Status
 from dbp.jobs.sweep_table import MemberResult, best_of, write_table
-from dbp.storage.line_file import LineFile
+from dbp.storage.kept_lines import KeptLines
 from dbp.training.observers import Observer, Plan, RunOf, StepMetrics, Summary
+from dbp.training.saving import failing_with, persistently
 from dbp.training.status_keeper import StatusKeeper
 
 
 class SweepRecorder(Observer):
     """An observer of all members' runs, which hears of one after the other. Call `close` at the end."""
 
-    def __init__(self, directory: JobDirectory, results: Sequence[MemberResult], attempt: int, workers: int) -> None:
+    def __init__(
+        self,
+        directory: JobDirectory,
+        results: Sequence[MemberResult],
+        attempt: int,
+        workers: int,
+        warn: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self._directory = directory
         self._results = {result.number: result for result in results}
-        self._log = LineFile(directory.log_file)
+        self._warn = warn
+        self._log = KeptLines(directory.log_file)
         now = utc_now()
         status = Status(
             job=directory.id,
@@ -39,7 +50,7 @@ class SweepRecorder(Observer):
             workers=workers,
         )
         self._write_table()
-        self._keeper = StatusKeeper(directory, replace(status, runs=self._runs()))
+        self._keeper = StatusKeeper(directory, replace(status, runs=self._runs()), warn=warn)
         self._say(f"attempt {attempt}: {len(results)} runs, {sum(result.done for result in results)} of them done")
 
     @property
@@ -53,7 +64,8 @@ class SweepRecorder(Observer):
             raise ValueError("a plan of one of several runs says which one it is")
         self._put(replace(self._results[plan.run.number], state="RUNNING"))
         status = replace(self._keeper.status, step=plan.first_step - 1, max_steps=plan.max_steps, loss=None)
-        self._write(replace(status, workers=plan.workers, message=run_in_words(plan.run)))
+        status = replace(status, workers=plan.workers, message=run_in_words(plan.run), runs=self._runs())
+        self._keeper.write_if_possible(status)
         self._say(f"{run_in_words(plan.run)}: from step {plan.first_step} to {plan.max_steps}")
 
     def step(self, metrics: StepMetrics) -> None:
@@ -68,13 +80,15 @@ class SweepRecorder(Observer):
     def member_finished(self, result: MemberResult) -> None:
         """See `Observer`."""
         self._put(result)
-        self._write(self._keeper.status)
+        self._keeper.write_if_possible(replace(self._keeper.status, runs=self._runs()))
         self._say(f"run {result.number}: {result.state}: {result.message}")
 
     def finished(self, summary: Summary) -> None:
         """See `Observer`."""
         status = replace(self._keeper.status, state=summary.state, message=summary.reason, rule=summary.rule)
-        self._write(replace(status, step=summary.step, loss=summary.loss, model_step=summary.model_step))
+        status = replace(status, step=summary.step, loss=summary.loss, model_step=summary.model_step)
+        with failing_with("the model and the runs' results are safe; `dbp resume` writes the rest"):
+            persistently(lambda: self._write(status), self._warn)
         self._say(f"{summary.state}: {summary.reason}; SHA-256 {summary.parameters_sha256}")
 
     def ended_badly(self, state: State, message: str) -> None:
@@ -88,11 +102,14 @@ class SweepRecorder(Observer):
     def close(self) -> None:
         """Close the files."""
         self._keeper.close()
+        with suppress(StorageError):
+            self._log.sync()
         self._log.close()
 
     def _put(self, result: MemberResult) -> None:
         self._results[result.number] = result
-        self._write_table()
+        with failing_with("the runs that are done are safe; see to the storage, then go on with `dbp resume`"):
+            persistently(self._write_table, self._warn)
 
     def _write_table(self) -> None:
         self._directory.check_lease()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from dataclasses import replace
 
+from dbp.errors import StorageError
 from dbp.jobs.clock import utc_now
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.job import Job
 from dbp.jobs.status import State, Status, next_attempt, read_status
-from dbp.storage.line_file import LineFile
+from dbp.storage.kept_lines import KeptLines
 from dbp.training.observers import Summary
 from dbp.training.status_keeper import StatusKeeper
 
@@ -40,7 +42,7 @@ class Waiting:
             runs=before.runs if before else None,
         )
         self._directory = directory
-        self._log = LineFile(directory.log_file)
+        self._log = KeptLines(directory.log_file)
         self._keeper = StatusKeeper(directory, status)
         self._logged = False
         self.closed = False
@@ -79,4 +81,6 @@ class Waiting:
         if not self.closed:
             self.closed = True
             self._keeper.close()
+            with suppress(StorageError):
+                self._log.sync()
             self._log.close()

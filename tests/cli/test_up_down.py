@@ -165,6 +165,7 @@ def test_down_stops_all_that_up_and_its_jobs_started_and_nothing_else(home, anot
     assert service.run("down").stdout == "no local service is up\n"
 
 
+@pytest.mark.long
 def test_after_a_crash_up_clears_up_and_starts_anew(home):
     """kill -9 of the keeper leaves processes and a record. The new one is started on a terminal, and outlives it."""
     first = start_service(home, "--cpus", 1, "--storage", "s3://bucket/runs")

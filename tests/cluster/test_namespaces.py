@@ -19,7 +19,11 @@ from submitted_jobs import log_of, sha256_of, stage, status_of, undisturbed, wai
 from dbp.jobs.status import Status
 
 _WHY_NOT = why_not()
-pytestmark = [pytest.mark.skipif(_WHY_NOT is not None, reason=str(_WHY_NOT)), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(_WHY_NOT is not None, reason=str(_WHY_NOT)),
+    pytest.mark.timeout(600),
+]
 
 # Half a minute of steps on two workers in different machines.
 LONG_JOB = ("training.max_steps=8000", "checkpoint.every=50", "training.validate_every=100")

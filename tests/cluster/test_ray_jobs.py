@@ -18,7 +18,7 @@ from dbp.workers.local_ray import WORKER_ENVIRONMENT
 
 LONG_JOB = ("training.max_steps=6000", "checkpoint.every=50", "training.validate_every=100")
 ENTRYPOINT = "exec python -m dbp.workers.entrypoint"
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 
 def start_head(made: Cluster) -> JobSubmissionClient:

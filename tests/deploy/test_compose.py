@@ -50,6 +50,7 @@ def test_every_node_has_the_token_as_a_secret_the_storage_and_no_privileges(serv
     assert not service.get("privileged")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not POSSIBLE, reason=REASON)
 def test_its_commands_make_a_cluster_that_trains(short_folder, tmp_path):
     """The very command lines, environment and health check; a job on both CPUs of the worker has the bits of one process."""

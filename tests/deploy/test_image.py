@@ -181,6 +181,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
+@pytest.mark.long
 def test_its_build_steps_make_a_dbp_with_the_pinned_versions(image):
     assert re.fullmatch(r"dbp \d+\.\d+\.\d+\S*\n", image.run("dbp", "--version").stdout)
     frozen = image.run("python", "-m", "pip", "freeze").stdout.lower().replace("_", "-").splitlines()
@@ -191,6 +192,7 @@ def test_its_build_steps_make_a_dbp_with_the_pinned_versions(image):
     assert image.run("python", "-m", "pip", "check").returncode == 0
 
 
+@pytest.mark.long
 def test_a_job_runs_in_it_as_another_user_than_root(image):
     """With two workers on an embedded Ray, which makes a token for itself."""
     if image.user is None:

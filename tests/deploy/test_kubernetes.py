@@ -216,6 +216,7 @@ def test_kustomize_builds_it(tmp_path):
     assert {document["metadata"].get("namespace", "dbp") for document in built.values()} == {"dbp"}
 
 
+@pytest.mark.long
 def test_the_script_of_the_rayjob_trains_and_goes_on_after_a_new_start(tmp_path):
     """Its own lines, with the folders of this test, on a Ray of this test."""
     (config,) = of_kind("ConfigMap")

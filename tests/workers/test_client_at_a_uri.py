@@ -17,6 +17,8 @@ from dbp.errors import CheckpointError, StorageError
 from dbp.storage.remote import open_folder
 from dbp.workers.client import Client, UnknownJobError
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def service(_s3_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:

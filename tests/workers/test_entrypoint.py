@@ -17,6 +17,8 @@ from submitted_jobs import log_of, sha256_of, stage, stage_resume, status_of, un
 import dbp
 from dbp.jobs.status import Status
 
+pytestmark = pytest.mark.long
+
 LONG = "training.max_steps=6000"  # some seconds
 LONG_JOB = (LONG, "checkpoint.every=50", "training.validate_every=100")
 

@@ -17,6 +17,8 @@ import dbp
 from dbp.jobs.status import Status
 from dbp.storage.remote import open_folder
 
+pytestmark = pytest.mark.long
+
 LONG_JOB = ("training.max_steps=12000", "checkpoint.every=200", "training.validate_every=100")
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from chaos import ChaosFileSystem, Fault
@@ -19,7 +20,7 @@ from s3_server import S3
 from small_jobs import small_job
 
 import dbp
-from dbp.errors import JobDirectoryError, LeaseLostError, StorageError
+from dbp.errors import JobDirectoryError, LeaseLostError, StorageError, StorageFailedError
 from dbp.jobs.lease import Owner, claim
 from dbp.jobs.metrics import read_metrics
 from dbp.jobs.working_folder import working_root
@@ -30,6 +31,11 @@ from dbp.training.observers import Observer, StepMetrics
 from dbp.workers.train import resume, train
 
 DBP = Path(sys.executable).with_name("dbp")
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dbp.training.saving.sleep", lambda seconds: None)
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +170,11 @@ FAULTS = {
 def test_a_store_that_fails_in_mid_job(case, reference, chaos: type[ChaosFileSystem], tmp_path):
     faults, words = FAULTS[case]
     observer = At(70, lambda: chaos.faults.extend(faults))
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(StorageFailedError) as caught:
         train(small_job(tmp_path, "storage=chaos://b/runs"), job_id="a", observer=observer)
     assert words in str(caught.value)
+    assert "checkpoint of step 91 could not be written (3 checkpoints in a row failed)" in str(caught.value)
+    assert "the one of step 70 is kept" in str(caught.value)
     chaos.faults.clear()
     store = open_folder("chaos://b/runs/a/checkpoints/e00000001")
     assert store.names()[-1] == "step-00000070.safetensors"
@@ -274,17 +282,44 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_a_disk_that_fills_up_in_mid_job(reference, small_disk, tmp_path):
-    def fill() -> None:
-        with open(small_disk / "full", "wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(4096))
+def fill(disk: Path) -> None:
+    with open(disk / "full", "wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
 
-    with pytest.raises(StorageError, match="the disk is full"):
-        train(small_job(tmp_path, storage="disk"), job_id="a", observer=At(70, fill))
+
+def test_a_disk_that_fills_up_in_mid_job(reference, small_disk, tmp_path):
+    with pytest.raises(StorageFailedError, match="the disk is full") as caught:
+        train(small_job(tmp_path, storage="disk"), job_id="a", observer=At(70, lambda: fill(small_disk)))
+    assert "the one of step 70 is kept" in str(caught.value)
     (small_disk / "full").unlink()
     assert CheckpointStore(small_disk / "a" / "checkpoints").steps()[-1] == 70
     assert resume(small_disk / "a").summary.parameters_sha256 == reference
+
+
+def test_a_disk_that_is_full_for_a_while(reference, small_disk, tmp_path):
+    """Two checkpoints are not written, and metrics wait in memory: training goes on, and in the end nothing is missing."""
+
+    class Short(At):
+        heard: ClassVar[list[str]] = []
+
+        def step(self, metrics: StepMetrics) -> None:
+            if metrics.step == 90:
+                (small_disk / "full").unlink()
+
+        def warning(self, text: str) -> None:
+            self.heard.append(text)
+
+    result = train(small_job(tmp_path, storage="disk"), job_id="a", observer=Short(70, lambda: fill(small_disk)))
+    assert result.summary.parameters_sha256 == reference
+    history = read_metrics(small_disk / "a" / "metrics.jsonl")
+    assert [line["step"] for line in history.steps] == list(range(1, 401))
+    assert history.torn <= 1
+    told = [text for text in Short.heard if text.startswith("checkpoint of step")]
+    assert [text.split(" not written")[0] for text in told] == ["checkpoint of step 77", "checkpoint of step 84"]
+    assert "(2 failed in a row; 3 end the run)" in told[1]
+    log = (small_disk / "a" / "log.txt").read_text()
+    assert all(text in log for text in told)
 
 
 def test_a_folder_that_becomes_read_only_in_mid_job(reference, tmp_path):
@@ -296,8 +331,8 @@ def test_a_folder_that_becomes_read_only_in_mid_job(reference, tmp_path):
 
     try:
         with pytest.raises(
-            StorageError,
-            match=r"step-00000077\.safetensors: cannot be written: the file system is read",
+            StorageFailedError,
+            match=r"step-00000091\.safetensors: cannot be written: the file system is read",
         ):
             train(small_job(tmp_path), job_id="a", observer=At(70, close_it))
     finally:

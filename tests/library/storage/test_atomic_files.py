@@ -15,7 +15,16 @@ import pytest
 
 from dbp.errors import StorageError
 from dbp.storage import atomic_files
-from dbp.storage.atomic_files import atomic_path, remove_leftovers, storage_error, write_bytes, write_json, write_text
+from dbp.storage.atomic_files import (
+    atomic_path,
+    make_folder,
+    make_folders,
+    remove_leftovers,
+    storage_error,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 class FailingCall:
@@ -212,3 +221,28 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path: Pa
 def test_unknown_errors_keep_the_systems_words(tmp_path: Path) -> None:
     error = storage_error("be read", tmp_path / "a", OSError(errno.EDOM, "Odd"))
     assert str(error) == f"{tmp_path / 'a'}: cannot be read: Odd"
+
+
+def test_folders_are_made_with_names_that_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new folder's name is synced in the folder above it, and so is that of one that is there already."""
+    synced: list[str] = []
+    monkeypatch.setattr(atomic_files, "_sync", lambda folder: synced.append(folder.name))
+    (tmp_path / "a").mkdir()
+    make_folders(tmp_path / "a" / "b" / "c")
+    assert synced == [tmp_path.name, "a", "b"]
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "a")
+    assert synced[3:] == [tmp_path.name]
+    make_folders(tmp_path / "a" / "b" / "c")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folders(tmp_path / "file")
+    with pytest.raises(NotADirectoryError):
+        make_folders(tmp_path / "file" / "x")
+
+
+def test_a_folder_whose_name_may_not_last_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic_files.os, "fsync", FailingCall(os.fsync, 1, errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        make_folder(tmp_path / "a")
+    assert os.listdir(tmp_path) == []

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,66 @@ def test_old_checkpoints_go_only_after_the_new_one_is_durable(tmp_path: Path, mo
     checkpoints.save(make(30))
     assert order == ["fsync", "replace", "fsync", "unlink"]
     assert checkpoints.steps() == [20, 30]
+
+
+def test_one_that_was_not_acknowledged_does_not_count_as_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's fsync failed after the rename: the file is there, and may not be after a loss of power."""
+    checkpoints = store(tmp_path, (10, 20), keep=2)
+    real, calls = atomic_files._sync, []
+
+    def failing(folder: Path) -> None:
+        calls.append(folder)
+        raise OSError(errno.EIO, "bad disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic_files, "_sync", failing)
+        with pytest.raises(StorageError, match="input/output error"):
+            checkpoints.save(make(30))
+    assert atomic_files._sync is real
+    assert len(calls) == 1
+    checkpoints.save(make(40))
+    assert checkpoints.steps() == [20, 30, 40]
+    checkpoints.save(make(50))
+    assert checkpoints.steps() == [40, 50]
+
+
+def test_an_old_one_that_cannot_be_removed_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    checkpoints = CheckpointStore(tmp_path / "c", keep=1, warn=told.append)
+    checkpoints.save(make(10))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", lambda path: (_ for _ in ()).throw(PermissionError(errno.EACCES, "no")))
+        checkpoints.save(make(20))
+    assert "an old checkpoint could not be removed: " in told[0]
+    assert "step-00000010.safetensors: cannot be removed: permission denied" in told[0]
+    checkpoints.save(make(30))
+    assert checkpoints.steps() == [30]
+
+
+def test_every_flipped_bit_and_every_cut_is_noticed_and_the_one_before_is_used(tmp_path: Path) -> None:
+    """All eight bits of the 8 bytes of length and of the header, one bit of each byte of the arrays; no damage takes memory."""
+    checkpoints = store(tmp_path, (10,))
+    newest = Checkpoint(20, {"parameters": np.arange(3.0), "flags": np.array([True, False])}, {"loss": 0.5})
+    path = checkpoints.save(newest)
+    good = path.read_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    damaged = [good[:length] for length in range(len(good))]
+    for place in range(len(good)):
+        for bit in range(8) if place < header else [place % 8]:
+            damaged.append(good[:place] + bytes([good[place] ^ 1 << bit]) + good[place + 1 :])
+    tracemalloc.start()
+    for data in damaged:
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError) as caught:
+            checkpoints.load(20)
+        assert str(caught.value).startswith(f"{path}: ")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+    told: list[str] = []
+    found = checkpoints.newest(lambda file, reason: told.append(f"{file}: {reason}"))
+    assert found is not None
+    assert found.step == 10
+    assert told == [str(caught.value)]
+    path.write_bytes(good)
+    assert checkpoints.load(20).metadata == {"loss": 0.5}

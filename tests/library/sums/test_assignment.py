@@ -183,9 +183,61 @@ def test_a_closed_slots_shards_are_owed_once_where_somebody_stood_in_already():
     assert sent(machine.lost(1, "killed")) == []
 
 
+def elastic(required: int, workers: int, shards: int = 8) -> Assignment:
+    machine = Assignment(workers, {"train": shards}, required=required)
+    machine.start()
+    return machine
+
+
+def test_only_the_required_workers_are_waited_for_and_the_first_to_come_will_do():
+    machine = elastic(2, 4)
+    assert machine.begin("train", range(8)) == []
+    assert sent(machine.ready(3)) == [(3, (0, 1, 2, 3))]
+    assert sent(machine.ready(1)) == [(1, (4, 5, 6, 7))]
+    assert sent(machine.ready(0)) == []  # from the next task on
+
+
+def test_workers_that_join_take_an_even_share_and_the_others_keep_the_rest():
+    machine = elastic(1, 3, 12)
+    machine.ready(0)
+    (send,) = machine.begin("train", range(12))
+    machine.answered(0, send.number)
+    machine.ready(1)
+    machine.ready(2)
+    shares = dict(sent(machine.begin("train", range(12))))
+    assert {worker: len(shards) for worker, shards in shares.items()} == {0: 4, 1: 4, 2: 4}
+    assert set(shares[0]) == {0, 1, 2, 3}  # where it is at home
+    assert list(shares[1]) == [4, 5, 6, 7]
+
+
+def test_what_a_worker_owed_that_left_goes_to_the_others_at_once():
+    machine = elastic(1, 2)
+    machine.ready(0)
+    machine.ready(1)
+    first, _ = machine.begin("train", range(8))
+    machine.answered(0, first.number)
+    start, send = machine.lost(1, "its node was taken away")
+    assert start == StartWorker(2)
+    assert (send.worker, send.shards) == (0, (4, 5, 6, 7))
+    machine.answered(0, send.number)
+    assert sent(machine.begin("train", range(8))) == [(0, tuple(range(8)))]
+
+
+def test_when_fewer_are_left_than_are_required_their_successors_are_waited_for():
+    machine = elastic(2, 3)
+    for worker in range(3):
+        machine.ready(worker)
+    machine.begin("train", range(8))
+    assert len(machine.lost(0, "killed")) == 1  # worker 1 and 2 are busy with their own
+    assert machine.lost(1, "killed") == [StartWorker(4)]
+    assert machine.workers == 1
+    assert sent(machine.ready(3)) != []
+
+
 @given(st.integers(1, 12), st.integers(1, 40), st.data())
 def test_whatever_dies_every_shard_is_asked_for_until_answered_or_nobody_is_left(workers, shards, data):
-    machine = Assignment(workers, {"train": shards}, patience=data.draw(st.integers(0, 5)))
+    required = data.draw(st.integers(1, workers))
+    machine = Assignment(workers, {"train": shards}, data.draw(st.integers(0, 5)), required)
     waiting, calls, done = [*machine.start(), *machine.begin("train", range(shards))], {}, set()
     now = 0.0
     for _ in range(400):
