@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test test-long crash-states lint types bench sanitize clean environment test-environment
+.PHONY: demo test test-long crash-states lint types bench chaos sanitize clean environment test-environment
 
 $(VENV)/.run: pyproject.toml setup.py $(wildcard dbp/network/native/*)
 	@echo "== making the environment in $(VENV) (about a minute, once)"
@@ -47,6 +47,10 @@ types: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py
+
+# More than 200 kills of real workers and runs; ends with an error where bits differ. A quarter of an hour.
+chaos: $(VENV)/.test
+	$(BIN)/python benchmarks/chaos.py
 
 # The kernel's own tests with its memory accesses checked (gcc's address and undefined-behaviour sanitizers).
 sanitize: $(VENV)/.test
