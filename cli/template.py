@@ -71,6 +71,8 @@ stopping:
 
 workers: 2                      # worker processes, or {min: 2, max: 16}; 0: one process, without Ray. The result has the same bits
 
+audit: 0.0                      # the share of the shards that another worker computes too, to compare the bits; 0: none
+
 checkpoint:
   every: 50                     # steps between two checkpoints
   keep: 3                       # how many are kept

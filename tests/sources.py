@@ -58,3 +58,21 @@ def workload(
     source = source or RandomRows(sizes[0], sizes[-1], rows)
     training = TrainingWork(network, "squared_error", precision, encoding=None)
     return Workload(source, {"train": Shards(rows, shards)}, seed, training)
+
+
+@dataclass(frozen=True)
+class CorruptRows(RandomRows):
+    """Rows that are wrong by one bit in the memory of one process: the first that reads any; `marker` tells which."""
+
+    marker: Path | None = None
+
+    def encode(self, part, start, stop, encoding, dtype):
+        rows = super().encode(part, start, stop, encoding, dtype)
+        try:
+            with open(self.marker, "x") as file:
+                file.write(str(os.getpid()))
+        except FileExistsError:
+            pass
+        if self.marker.read_text() == str(os.getpid()):
+            rows.inputs.view(np.uint8)[0, rows.inputs.itemsize - 1] ^= 1
+        return rows

@@ -25,7 +25,7 @@ ROOMS = {
     "optimizers": ("section", "vectors"),
     "data": ("errors", "seeds", "storage"),
     "jobs": ("errors", "section", "storage", "network", "optimizers"),
-    "sums": ("errors", "seeds", "network", "data"),
+    "sums": ("errors", "seeds", "network", "data", "vectors"),
     "models": ("errors", "storage", "network", "data"),
     "evidence": ("errors", "storage", "jobs", "models", "vectors"),
     "training": ("errors", "storage", "jobs", "network", "optimizers", "sums", "vectors"),

@@ -15,6 +15,7 @@ import socket
 import struct
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -62,6 +63,14 @@ class Link:
         credentials = self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid: int = _CREDENTIALS.unpack(credentials)[0]
         return pid
+
+    def host(self) -> str:
+        """Return the address of the machine that the other end is on, in words for this one."""
+        if self._connection.family == getattr(socket, "AF_UNIX", None):
+            return "this machine"
+        with suppress(OSError):
+            return str(self._connection.getpeername()[0])
+        return "a machine that is gone"
 
     def fileno(self) -> int:
         """The number to wait on."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from dbp.sums.audit import Audit
+from dbp.sums.auditing import audited
 from dbp.sums.messages import Workload
 from dbp.sums.pool import TransportPool, serial_pool
 
@@ -26,12 +28,14 @@ def open_pool(
     on_loss: Trouble | None = None,
     room: Room | None = None,
     most: int = 0,
+    audit: Audit | None = None,
 ) -> Iterator[TransportPool]:
     """Open the pool for `workers` workers and close it, with the Ray it started, at the end; 0 workers: this process.
 
     `vector_bytes` is an upper bound of a parameter vector's size. `on_loss` hears of every worker that died, `on_trouble` of
     all else (and of that, too, where there is no `on_loss`). `room` is where workers are put on the Ray that this process is part
-    of. With `most` > `workers` others join where there is room. InputError when no cluster answers at `address`.
+    of. With `most` > `workers` others join where there is room. `audit` has workers check each other, where there are any.
+    InputError when no cluster answers at `address`.
     """
     if workers == 0:
         pool = serial_pool(workload)
@@ -43,7 +47,8 @@ def open_pool(
     if room is not None:
         from dbp.workers.seats import seated_pool
 
-        pool = seated_pool(workload, room, max(most, workers), on_trouble, on_loss, workers if most > workers else None)
+        required = workers if most > workers else None
+        pool = seated_pool(workload, room, max(most, workers), on_trouble, on_loss, required, audit)
         try:
             yield pool
         finally:
@@ -57,7 +62,7 @@ def open_pool(
         most = min(most, os.cpu_count() or 1)
     count, required = max(most, workers), workers if most > workers else None
     with cluster_ray(address) if address else embedded_ray(count, vector_bytes):
-        transport = RayTransport(on_trouble=on_trouble, required=required)
+        transport = audited(RayTransport(on_trouble=on_trouble, required=required), audit)
         pool = TransportPool(transport, count, workload, on_loss or on_trouble, required, on_trouble)
         try:
             yield pool

@@ -136,6 +136,13 @@ class RayTransport:
             self._wait(left)
         return self._events.popleft()
 
+    def remove(self, worker: int, reason: str) -> None:
+        """End a worker that is not to be trusted; WorkerLost follows, and says where it ran."""
+        known = self._workers.get(worker)
+        if known is not None:
+            where = f" on {known.channel.link.host()}" if isinstance(known.channel, LinkChannel) else ""
+            self._lose(worker, f"{reason}; it ran{where}" if where else reason)
+
     def pids(self) -> dict[int, int]:
         """Return the process id of every worker that has started."""
         return {number: worker.pid for number, worker in self._workers.items() if worker.pid}

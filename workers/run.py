@@ -20,6 +20,7 @@ from dbp.jobs.status import State, next_attempt, read_status
 from dbp.models.model import Model
 from dbp.storage.atomic_files import write_json, write_text
 from dbp.storage.checkpoints import Checkpoint
+from dbp.sums.audit import Audit
 from dbp.sums.batches import BatchSampler
 from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
@@ -81,9 +82,20 @@ class Setting:
             self.observer.stage(
                 f"starting {what}{self.workers}{more} worker{'s' if self.most > 1 or self.workers > 1 else ''}"
             )
+        if run.job.audit and not self.workers:
+            self.observer.warning("audit: nothing is audited with `workers: 0`: there is no worker to compare with")
+        audit = Audit(run.job.audit, run.job.training.seed)
         room, observer = self.service.room if self.service else None, self.observer
         with open_pool(
-            run.raw, self.workers, self.address, vector_bytes, observer.warning, observer.worker_lost, room, self.most
+            run.raw,
+            self.workers,
+            self.address,
+            vector_bytes,
+            observer.warning,
+            observer.worker_lost,
+            room,
+            self.most,
+            audit,
         ) as pool:
             yield pool
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from dbp.sums.audit import Audit
+from dbp.sums.auditing import audited
 from dbp.sums.messages import Call, Event, WorkerLost, Workload
 from dbp.sums.pool import TransportPool
 from dbp.workers.placement import Room
@@ -73,6 +75,10 @@ class SeatedTransport:
                 self._free.append(self._seats.pop(event.worker))
         return event
 
+    def remove(self, worker: int, reason: str) -> None:
+        """End a worker that is not to be trusted; WorkerLost follows."""
+        self._inner.remove(worker, reason)
+
     def pids(self) -> dict[int, int]:
         """Return the process id of every worker that has started."""
         return self._inner.pids()
@@ -101,10 +107,11 @@ def seated_pool(
     on_trouble: Trouble = _silent,
     on_loss: Trouble | None = None,
     required: int | None = None,
+    audit: Audit | None = None,
 ) -> TransportPool:
     """Return a pool of `workers` >= 1 actors in a room. `on_loss` hears of workers that died (default: `on_trouble`).
 
     With `required` so many are waited for, and have places; the others come and go.
     """
-    transport = SeatedTransport(room, on_trouble, required)
+    transport = audited(SeatedTransport(room, on_trouble, required), audit)
     return TransportPool(transport, workers, workload, on_loss or on_trouble, required, on_trouble)

@@ -70,6 +70,14 @@ class Job(Section):
         "others join, up to `max`, when and as long as the cluster has room for them (on one machine: as many as it has CPUs). "
         "Changes no bit.",
     )
+    audit: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="The share of the shards, chosen anew every ten steps, whose sums another worker computes, too, to compare the "
+        "bits. A worker that computed wrongly is named and replaced, and its shards are computed again. 0.01 costs about 1 % of a "
+        "step, and reading those rows. Changes no bit; with `workers: 0` there is nobody to compare with.",
+    )
     checkpoint: CheckpointOptions = Field(
         default=CheckpointOptions(), description="What to keep on disk, so that an interrupted job can go on."
     )
@@ -161,13 +169,13 @@ class Job(Section):
     def decisive_values(self) -> dict[str, Any]:
         """Return what determines the bits of the result, apart from the data itself, as plain values.
 
-        Two jobs with one fingerprint train to the same bits on the same data. Left out are: name, workers, storage, checkpoint
-        and service, which change no bit; the paths of tables, since the data has a fingerprint of its own; and
+        Two jobs with one fingerprint train to the same bits on the same data. Left out are: name, workers, audit, storage,
+        checkpoint and service, which change no bit; the paths of tables, since the data has a fingerprint of its own; and
         training.max_steps and stopping, which change no bit of a step, so that a finished run may be continued with more
         steps or other rules. Of a model to start from, what counts is network.start_sha256. Spelling does not count either: one
         activation for all layers equals a list that repeats it. Keys that came later count where they say something alone.
         """
-        values = self.model_dump(exclude={"name", "workers", "storage", "checkpoint", "service", "stopping"})
+        values = self.model_dump(exclude={"name", "workers", "audit", "storage", "checkpoint", "service", "stopping"})
         del values["data"]["train"], values["training"]["max_steps"], values["network"]["output_activation"]
         del values["network"]["start_from"]
         if self.start_seed == self.training.seed:

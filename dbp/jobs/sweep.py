@@ -65,6 +65,7 @@ _REFUSED = {
     "name": "names the one job directory that all runs are kept in; expected it outside the sweep",
     "storage": "places the one job directory that all runs are kept in; expected it outside the sweep",
     "workers": "changes no bit, and all runs share the same workers; expected it outside the sweep",
+    "audit": "changes no bit; expected it outside the sweep",
     "checkpoint": "changes no bit; expected it outside the sweep",
     "service": "changes no bit; expected it outside the sweep",
     "sweep": "is the sweep itself; expected keys of the job",

@@ -120,6 +120,8 @@ class Call:
     number: int
     task: SumTask
     shards: tuple[int, ...]
+    apart: tuple[int, ...] = ()  # of these shards: those whose sums are wanted one by one (see `auditing`)
+    extra: tuple[int, ...] = ()  # other shards, one by one
 
 
 Partials = tuple[tuple[Node, Summand], ...]

@@ -17,6 +17,7 @@ from dbp.network.backprop import Kernel
 from dbp.sums.batches import Batch, shard_permutation
 from dbp.sums.messages import Call, Part, Partials, SumTask, Targets, TrainingWork, Vector, Workload
 from dbp.sums.partial_sum import PartialSum, Summand
+from dbp.sums.tree import Node
 
 NO_GRADIENT = np.empty(0, dtype=np.float32)
 
@@ -67,12 +68,13 @@ class ShardWorker:
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
         self._loaded: dict[tuple[Part, int], _LoadedShard] = {}
+        self._visiting: set[tuple[Part, int]] = set()  # shards of other workers, for their audit
         self.configure(workload)
 
     def configure(self, workload: Workload) -> None:
         """Take a workload in place of the last one; rows encoded for the last one are kept where they are the same."""
         if not workload.shares_rows_with(self._workload):
-            self._loaded = {}
+            self._loaded, self._visiting = {}, set()
         self._workload = workload
         self._training = workload.training
         if self._training is not None:
@@ -109,7 +111,20 @@ class ShardWorker:
         tree = call.task.tree(self._workload.shards[call.task.part])
         buffers = self._buffers.get(call.task.kind) if self._training is not None else None
         spent = buffers.give_back if buffers is not None else lambda partial: None
-        return tuple((node, tree.sum(node, leaf, spent)) for node in tree.filled_by(call.shards))
+        self._forget_visitors(call)
+        nodes = tree.filled_by(set(call.shards).difference(call.apart))
+        nodes += [Node(shard, shard + 1) for shard in (*call.apart, *call.extra)]
+        return tuple((node, tree.sum(node, leaf, spent)) for node in nodes)
+
+    def _forget_visitors(self, call: Call) -> None:
+        """Keep the rows of another worker's shards only while they are asked for again: there may be no room for more."""
+        part = call.task.part
+        self._visiting.difference_update((part, shard) for shard in call.shards)
+        if call.extra:
+            now = {(part, shard) for shard in call.extra}
+            for gone in self._visiting - now:
+                self._loaded.pop(gone, None)
+            self._visiting = {visitor for visitor in now if visitor in self._visiting or visitor not in self._loaded}
 
     def _summary(self, part: Part, shard: int) -> Summand:
         start, stop = self._workload.shards[part].bounds(shard)

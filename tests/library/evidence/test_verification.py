@@ -11,6 +11,7 @@ import pytest
 from small_jobs import small_job
 
 import dbp
+from dbp.errors import NonFiniteLossError
 from dbp.evidence.findings import Report
 from dbp.evidence.verification import verify
 from dbp.jobs.directory import JobDirectory
@@ -276,3 +277,13 @@ def test_a_job_is_whatever_its_file_says(trained: JobDirectory) -> None:
     job = Job.from_file(trained.job_file, ["training.max_steps=99", "stopping.patience=null", "workers=3"])
     trained.job_file.write_text(job.to_yaml())
     assert examined(trained).findings == ()
+
+
+def test_a_job_that_failed_is_right_too(tmp_path: Path) -> None:
+    """Its loss left the finite numbers: the history ends there, and the last good checkpoint is of one of its steps."""
+    options = ("network.activation=[relu]", "optimizer.learning_rate=1.0e9", "training.max_steps=300")
+    with pytest.raises(NonFiniteLossError):
+        dbp.train(small_job(tmp_path, *options), job_id="a")
+    report = examined(JobDirectory.open(tmp_path / "runs" / "a"))
+    assert report.findings == ()
+    assert next(check.says for check in report.checks if check.name == "status").startswith("FAILED at step ")

@@ -115,6 +115,7 @@ ONE_MISTAKE: list[tuple[str, Any, str]] = [
     ("workers", -1, "workers: -1 is not allowed; expected a whole number from 0 to 1,024"),
     ("workers", True, "workers: true is not a whole number"),
     ("workers", 2.0, "workers: 2.0 is not a whole number"),
+    ("audit", 1.5, "audit: 1.5 is not allowed; expected a number from 0 to 1"),
     ("workers", 10**30, f"workers: {10**30} is not allowed"),
     ("optimizer.learning_rate", -0.1, "optimizer.learning_rate: -0.1 is not allowed; expected a number greater than 0"),
     ("optimizer.learning_rate", 0, "optimizer.learning_rate: 0 is not allowed; expected a number greater than 0"),
@@ -218,7 +219,7 @@ def test_all_problems_are_told_at_once() -> None:
         '  training.batch: 0 is not allowed; expected "full", or a whole number of at least 1',
         "  extra: unknown key; expected one of: name, data, task, network, loss, huber_delta, optimizer, training, stopping, "
         "workers, "
-        "checkpoint, storage, service, sweep",
+        "audit, checkpoint, storage, service, sweep",
         "  network.activation: 3 activations for 2 hidden layers; expected one per hidden layer, or one name for all",
         '  network.activation[1]: "threshold" cannot be trained: its derivative is zero, so backpropagation has nothing to go '
         "back through; it can be used forward only; for a step that can be trained take sigmoid",
@@ -401,7 +402,15 @@ def test_a_job_written_out_is_the_same_job(values: dict[str, Any]) -> None:
     assert yaml.safe_load(text) == job.model_dump()
 
 
-SAME = ["name=other", "workers=7", "storage=x", "checkpoint.every=1", "checkpoint.keep=9", "data.train=z.csv"]
+SAME = [
+    "name=other",
+    "workers=7",
+    "audit=0.5",
+    "storage=x",
+    "checkpoint.every=1",
+    "checkpoint.keep=9",
+    "data.train=z.csv",
+]
 SAME += ["stopping.patience=3", "stopping.keep=best", "stopping.max_seconds=1", "stopping.loss_change=0.1"]
 SAME += [
     "service={restarts: 9, memory_per_worker: 1000, resources: {big: 2}}",
