@@ -147,14 +147,14 @@ class Jobs:
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `dbp`; it hears signals whatever the shell of this process does with them."""
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen([self.dbp, *arguments], cwd=self.folder, text=True, start_new_session=True, **pipes)
 
     def finish(self, process: subprocess.Popen[str]) -> str:
         """Wait for a run that is let alone."""
-        out, _ = process.communicate(timeout=300)
+        out, told = process.communicate(timeout=300)
         if process.returncode:
-            raise RuntimeError(f"a run ended with {process.returncode}: {out}")
+            raise RuntimeError(f"a run ended with {process.returncode}: {out}{told}")
         return str(json.loads(out)["parameters_sha256"])
 
 
