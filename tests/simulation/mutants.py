@@ -345,7 +345,7 @@ HARMLESS = (
         "able[((shard + 1) * len(able) - 1) // self._shards]",
         "able[shard % len(able)]",
     ),
-    Mutant("an heir gets all", f"{_ASSIGNMENT}.lost", "place * len(self._slots) // len(slot.owed)", "0"),
+    Mutant("an heir gets all", "dbp.sums.assignment:_hand_out", "place * len(heirs) // len(shards)", "0"),
 )
 
 

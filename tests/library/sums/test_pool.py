@@ -138,7 +138,7 @@ class LendingTransport(ScriptedTransport):
         self.lent[worker] = [vector.base for vector in answer.vectors]
         self.events.append(answer)
 
-    def next_event(self):
+    def next_event(self, patience):
         return self.events.popleft()
 
 
