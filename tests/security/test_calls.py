@@ -11,7 +11,18 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("dbp", "workers", "cli", "deploy", "examples", "benchmarks")
 SOURCES = sorted([ROOT / "setup.py", *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))])
 
-MODULES = {"pickle", "cPickle", "cloudpickle", "joblib", "marshal", "shelve", "dill", "jsonpickle", "xmlrpc", "telnetlib"}
+MODULES = {
+    "pickle",
+    "cPickle",
+    "cloudpickle",
+    "joblib",
+    "marshal",
+    "shelve",
+    "dill",
+    "jsonpickle",
+    "xmlrpc",
+    "telnetlib",
+}
 CALLS = {
     *("eval", "exec", "compile", "__import__", "importlib.import_module", "runpy.run_path", "runpy.run_module"),
     *("yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "torch.load", "pandas.read_pickle"),
@@ -21,9 +32,15 @@ CALLS = {
 METHODS = {"extractall", "extract"}  # of archives, whatever the object is called
 SHELL, OBJECTS = "shell=True", "allow_pickle=True"
 FINDINGS: dict[tuple[str, str], str] = {
-    ("workers/packing.py", "pickle"): "messages between dbp's own processes, once both ends proved that they know the secret",
+    (
+        "workers/packing.py",
+        "pickle",
+    ): "messages between dbp's own processes, once both ends proved that they know the secret",
     ("dbp/storage/remote.py", "importlib.import_module"): "s3fs or gcsfs, by a fixed table of schemes",
-    ("dbp/__init__.py", "importlib.import_module"): "the facade's own names, from a fixed table: importing dbp stays light",
+    (
+        "dbp/__init__.py",
+        "importlib.import_module",
+    ): "the facade's own names, from a fixed table: importing dbp stays light",
 }
 
 

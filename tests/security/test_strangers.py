@@ -46,9 +46,13 @@ def test_no_reader_unpickles(dbp: Dbp, job: Path, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     (tmp_path / "mine.npz").write_bytes(_objects(mark))
     (tmp_path / "mine.safetensors").write_bytes(pickle.dumps(_Mine(mark)))
-    dbp("run", "job.yaml", "--set", "data.train=mine.npz").refuses("mine.npz: damaged, or no .npz archive of plain arrays")
+    dbp("run", "job.yaml", "--set", "data.train=mine.npz").refuses(
+        "mine.npz: damaged, or no .npz archive of plain arrays"
+    )
     dbp("predict", "mine.safetensors", "table.csv").refuses("mine.safetensors: not a safetensors file of dbp")
-    dbp("run", "job.yaml", "--set", "network.start_from=mine.safetensors").refuses("mine.safetensors: not a safetensors")
+    dbp("run", "job.yaml", "--set", "network.start_from=mine.safetensors").refuses(
+        "mine.safetensors: not a safetensors"
+    )
     assert not mark.exists()
 
 
@@ -132,8 +136,8 @@ def test_an_archive_that_unpacks_to_more_than_there_is(dbp: Dbp, job: Path, tmp_
     ran.refuses("bomb.npz: ", "it unpacks to 1,000,000,000,000,000 bytes, and")
 
 
-def test_a_small_table_of_many_rows_is_read_in_parts(dbp: Dbp, job: Path, tmp_path: Path) -> None:
-    """10 million rows in some kilobytes: what the metadata tells is told at once, and no row is read for it."""
+def test_a_small_table_of_many_rows_is_refused_by_its_metadata(dbp: Dbp, job: Path, tmp_path: Path) -> None:
+    """10 million rows in some kilobytes: what does not fit is told before a row is read."""
     rows = pa.table({"n": np.zeros(1_000_000), "x": np.zeros(1_000_000)})
     with pq.ParquetWriter(tmp_path / "bomb.parquet", rows.schema, compression="zstd") as writer:
         for _ in range(10):

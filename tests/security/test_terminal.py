@@ -40,9 +40,8 @@ def test_controls_are_made_visible(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[:2] == [f"one {SHOWN}", "two"]
     assert not set(CONTROLS) & set("".join(lines))
     Output(json=True).json({"message": EVIL + "\x7f"})
-    assert capsys.readouterr().out == '{\n  "message": "%s"\n}\n' % (
-        "\\u001b]0;owned\\u0007\\u001b]52;c;eA==\\u0007\\u009b31m\\u202egnp.exe\\u007f"
-    )
+    told = "\\u001b]0;owned\\u0007\\u001b]52;c;eA==\\u0007\\u009b31m\\u202egnp.exe\\u007f"
+    assert capsys.readouterr().out == f'{{\n  "message": "{told}"\n}}\n'
 
 
 def test_names_and_labels_of_a_table(dbp: Dbp, job: Path, tmp_path: Path) -> None:
@@ -51,7 +50,9 @@ def test_names_and_labels_of_a_table(dbp: Dbp, job: Path, tmp_path: Path) -> Non
     ran = dbp("run", "job.yaml")
     ran.refuses("column 'x', row 5", "owned")
     assert not (set(CONTROLS) - {"\n"}) & set(ran.err)
-    write_csv(tmp_path / "table.csv", {n: f"1,{n / 7},{LABELS[n - 1]}" for n in range(1, 61)}, header=f"n{EVIL},x,label")
+    write_csv(
+        tmp_path / "table.csv", {n: f"1,{n / 7},{LABELS[n - 1]}" for n in range(1, 61)}, header=f"n{EVIL},x,label"
+    )
     ran = dbp("run", "job.yaml", "--id", "a-1")
     assert ran.code == 0, ran.err
     assert "one value only" in ran.err
@@ -72,7 +73,8 @@ def test_a_log_and_a_status(dbp: Dbp, job: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["=1+1", "@SUM(A1)", "+1+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "\t=1", "  =1", "\r=1", '=HYPERLINK("x")']
+    "text",
+    ["=1+1", "@SUM(A1)", "+1+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "\t=1", "  =1", "\r=1", '=HYPERLINK("x")'],
 )
 def test_what_is_a_formula(text: str) -> None:
     batch = pa.record_batch({"n": pa.array([-1.5, 2.0]), "label": pa.array(["low", text])})
