@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test test-long simulate crash-states lint types bench chaos sanitize clean environment test-environment
+.PHONY: demo test test-long simulate crash-states lint types audit bench chaos sanitize clean environment test-environment
 
 $(VENV)/.run: pyproject.toml setup.py $(wildcard dbp/network/native/*)
 	@echo "== making the environment in $(VENV) (about a minute, once)"
@@ -49,6 +49,12 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	rm -rf build/types && mkdir -p build/types && cp -r dbp build/types/dbp && cp -r workers build/types/dbp/workers && cp -r cli build/types/dbp/cli
 	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p dbp
+
+# Known holes in the versions that the image installs. Needs the network; fails, too, where a package could not be looked up.
+audit:
+	test -x build/audit/bin/python || $(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r deploy/constraints.txt
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py

@@ -3,8 +3,8 @@
     result   what the command was asked for; a program may read it
     talk     what a person is told on the way: progress, advice, warnings; never part of the result
 
-A terminal gets a table, a pipe gets aligned plain text, `--json` gets JSON. Text that comes from files (names, messages) loses its
-control characters before it is printed, so that no file can move the cursor or recolour the terminal.
+A terminal gets a table, a pipe gets aligned plain text, `--json` gets JSON. In text that comes from files (names, messages) control
+characters are spelled out before it is printed, so that no file can move the cursor or recolour the terminal.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any
 
 from dbp.errors import StorageError
 
-# C0 and C1 control characters, and the marks that change the direction in which a terminal writes.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# C0 and C1 control characters, the marks that change the direction in which a terminal writes, and what shows as nothing at all.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 class Mode(Enum):
@@ -47,8 +47,13 @@ def prepare_streams() -> None:
 
 
 def clean(text: object) -> str:
-    """Return the text on one line, without control characters."""
-    return _UNPRINTABLE.sub(lambda found: " " if found.group() in "\t\n" else "", str(text))
+    """Return the text on one line, control characters spelled out: ``\\x1b`` for an escape."""
+    return _UNPRINTABLE.sub(_spelled, str(text))
+
+
+def _spelled(found: re.Match[str]) -> str:
+    character = found.group()
+    return " " if character in "\t\n" else character.encode("unicode_escape").decode("ascii")
 
 
 def talk(text: str = "") -> None:
@@ -131,7 +136,11 @@ class Output:
             self.text("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
     def text(self, text: str) -> None:
-        """Write text as it is. Raises BrokenPipeError when the reader has gone, StorageError when it cannot be written."""
+        """Write lines, cleaned. Raises BrokenPipeError when the reader has gone, StorageError when it cannot be written."""
+        self.drawn("\n".join(clean(line) for line in text.split("\n")))
+
+    def drawn(self, text: str) -> None:
+        """Write text that dbp made itself, colours and all, as it is. Raises as `text`."""
         with writing_results():
             sys.stdout.write(text + "\n")
 

@@ -64,7 +64,7 @@ def read_file(directory: JobDirectory, name: str, offset: int, length: int) -> b
         return _read_at_uri(directory, directory.mirror.remote, name, offset, length)
     path = directory.path / name
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
             file.seek(offset)
             return file.read(length)

@@ -21,6 +21,7 @@ from dbp.jobs.submission import read_handover
 from dbp.jobs.view import describe, view_to_facts
 from dbp.storage.atomic_files import storage_error
 from dbp.storage.mirror import read_lines, size_of_lines
+from dbp.storage.records import open_record
 from dbp.storage.remote import LocalFolder, MissingFileError, open_folder
 from dbp.storage.uris import below, is_remote, local_path
 from dbp.workers.job_files import FileFacts, list_files, read_file
@@ -210,7 +211,7 @@ def _last_bytes(directory: JobDirectory, offset: int) -> tuple[int, bytes]:
         size = size_of_lines(remote, name, remote.names())
         start = max(min(offset, size), size - MOST_METRICS_BYTES)
         return start, read_lines(remote, name, start, MOST_METRICS_BYTES)
-    with open(directory.metrics_file, "rb") as file:
+    with open_record(directory.metrics_file) as file:
         size = os.fstat(file.fileno()).st_size
         start = max(min(offset, size), size - MOST_METRICS_BYTES)
         file.seek(start)

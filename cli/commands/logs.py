@@ -49,6 +49,7 @@ def logs(
 def _of_directory(directory: JobDirectory, follow: bool) -> Iterator[str]:
     from dbp.jobs.view import describe
     from dbp.storage.atomic_files import storage_error
+    from dbp.storage.records import open_record
 
     shown = 0
     while True:
@@ -57,7 +58,7 @@ def _of_directory(directory: JobDirectory, follow: bool) -> Iterator[str]:
         alive = follow and describe(directory).is_alive  # asked before the log is read: nothing comes after the end
         directory.fetch(directory.log_file)
         try:
-            with open(directory.log_file, "rb") as file:
+            with open_record(directory.log_file) as file:
                 file.seek(shown)
                 data = file.read()
         except FileNotFoundError:

@@ -54,7 +54,7 @@ def plot(
         colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")
         width, height = max(40, min(columns, 120)), max(12, min(lines_there - 3, 30))
-        output.text(draw_text(curves, colored=colored, unicode=unicode, width=width, height=height))
+        output.drawn(draw_text(curves, colored=colored, unicode=unicode, width=width, height=height))
     if file is not None:
         output.text(str(file))
 

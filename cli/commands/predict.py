@@ -57,9 +57,9 @@ def predict(
     predictions = Predictions.of(open_model(model, storage), open_table(table), probabilities)
     if out is None:
         with writing_results():
-            print_predictions(predictions, sys.stdout.buffer)
+            print_predictions(predictions, sys.stdout.buffer, _warn)
         return
-    rows = write_predictions(predictions, out)
+    rows = write_predictions(predictions, out, _warn)
     output = Output(json=json)
     if output.mode is Mode.JSON:
         output.json({"output": out, "rows": rows, "columns": predictions.names})
@@ -68,6 +68,10 @@ def predict(
         first, *others = predictions.names
         also = f" and {others[0]}" + (f" ... {others[-1]}" if len(others) > 1 else "") if others else ""
         talk(f"{rows:,} rows; new columns: {first}{also}")
+
+
+def _warn(text: str) -> None:
+    talk(f"warning: {text}")
 
 
 def _check_place(out: Path, table: str, force: bool) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +72,7 @@ def _arrays(place: Path, path: str) -> dict[str, NDArray[np.generic]]:
         with open(place, "rb") as file:
             if file.read(2) != b"PK":
                 raise ValueError("no zip archive")
+        _check_sizes(place)
         with np.load(place, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         odd = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
@@ -77,6 +83,35 @@ def _arrays(place: Path, path: str) -> dict[str, NDArray[np.generic]]:
     except Exception as error:  # damaged bytes reach zlib, zipfile and Python's tokenizer, each with errors of its own
         raise DataError(f"{path}: damaged, or no .npz archive of plain arrays ({error})") from error
     return arrays
+
+
+def _check_sizes(place: Path) -> None:
+    """Raise ValueError where the archive says that it unpacks to more than there is memory for, or an array to more than it holds.
+
+    A megabyte can unpack to a gigabyte: no memory is asked for before this is known.
+    """
+    with zipfile.ZipFile(place) as archive:
+        stated = sum(entry.file_size for entry in archive.infolist())
+        if stated > (most := _memory()):
+            raise ValueError(f"it unpacks to {stated:,} bytes, and {most:,} are free")
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                if prod(shape) * dtype.itemsize > entry.file_size:
+                    raise ValueError(
+                        f"{entry.filename} says it has the shape {shape}, and is {entry.file_size:,} bytes"
+                    )
+
+
+def _memory() -> int:
+    """Return the bytes of memory that this process may still ask for, as /proc says: it knows no container's limit."""
+    limits = [limit for limit in resource.getrlimit(resource.RLIMIT_AS) if limit != resource.RLIM_INFINITY]
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        limits.append(next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")))
+    return min(limits, default=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _matrix_columns(

@@ -70,6 +70,8 @@ class ParquetTable:
                 place += batch.num_rows
                 if place >= stop:
                     return
+        except MemoryError:  # Arrow's is one of its own, too
+            raise
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.path}: damaged near row {place + 1} ({_first_line(error)})") from error
 

@@ -16,6 +16,7 @@ from typing import Any
 from dbp.evidence.findings import Finding
 from dbp.jobs.metrics import parse_metrics
 from dbp.storage.atomic_files import storage_error
+from dbp.storage.records import open_record
 
 _SAME_EACH_TIME = ("digest", "loss", "rms", "gradient_norm", "rows")
 _DIGEST = re.compile(r"[0-9a-f]{16}")
@@ -142,7 +143,7 @@ def read_history(path: Path) -> History:
     """
     lines = []
     try:
-        with open(path, "rb") as file:
+        with open_record(path) as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     lines.append(Line(number, parse_metrics(line)))

@@ -10,6 +10,9 @@ from typing import Any
 from dbp.evidence.findings import Finding
 from dbp.jobs.directory import JobDirectory
 from dbp.storage.atomic_files import storage_error
+from dbp.storage.records import read_record
+
+_MOST_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ def read_environment(directory: JobDirectory) -> Environment:
     file = directory.environment_file
     directory.fetch(file)
     try:
-        facts = json.loads(file.read_bytes())
+        facts = json.loads(read_record(file, _MOST_BYTES))
     except FileNotFoundError:
         return Environment(None, (Finding(file.name, None, "what the job ran on", "no such file"),))
     except OSError as error:

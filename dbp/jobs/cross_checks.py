@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from dbp.errors import Problem
+from dbp.errors import Problem, StorageError
 from dbp.jobs.sweep import sweep_problems
 from dbp.jobs.wording import printable, show
 from dbp.optimizers.registry import METHODS
+from dbp.storage.uris import is_remote, parse_uri
 
 Values: TypeAlias = Mapping[str, object]
 
@@ -30,6 +31,7 @@ def default_loss(task: object) -> str:
 def cross_problems(values: Values) -> list[Problem]:
     """Return everything wrong between the fields of a job, given as the file has it."""
     return [
+        *_places(values),
         *_activations(values),
         *_loss(values),
         *_weights(values),
@@ -56,6 +58,22 @@ def _targets(values: Values) -> list[str]:
     target = _section(values, "data").get("target")
     names = target if isinstance(target, list) else [target]
     return [name for name in names if isinstance(name, str)]
+
+
+def _places(values: Values) -> Iterator[Problem]:
+    """A URI is a place and holds no secret: a job file is kept beside the results, and shown."""
+    data, network = _section(values, "data"), _section(values, "network")
+    for key, place in (
+        ("data.train", data.get("train")),
+        ("data.validation", data.get("validation")),
+        ("network.start_from", network.get("start_from")),
+        ("storage", values.get("storage")),
+    ):
+        if isinstance(place, str) and is_remote(place):
+            try:
+                parse_uri(place)
+            except StorageError as error:
+                yield Problem(key, str(error))
 
 
 def _activations(values: Values) -> Iterator[Problem]:

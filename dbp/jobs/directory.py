@@ -273,11 +273,26 @@ class JobDirectory:
         half-written are removed.
         """
         with hold_lock(self.lock_file):
+            self._refuse_links()
             remove_leftovers(self.path)
             remove_leftovers(self.checkpoints)
             folder: Folder = LocalFolder(self.path) if self.mirror is None else self.mirror.remote
             with holding(self.hold, folder, self.mirror, force, warn):
                 yield
+
+    def _refuse_links(self) -> None:
+        """Raise JobDirectoryError where a folder of the job is a link: runs would write, and remove, in some other folder.
+
+        Files need no such look: they are replaced, or opened in a way that follows no link.
+        """
+        members = self.path / "members"
+        inner = [] if members.is_symlink() or not members.is_dir() else [Path(each) for each in os.scandir(members)]
+        for folder in (self.checkpoints, members, *inner, *(each / "checkpoints" for each in inner)):
+            if folder.is_symlink():
+                raise JobDirectoryError(
+                    f"{folder}: a symbolic link; expected a folder. A job writes inside its own directory only: put the folder "
+                    "itself in the link's place, or keep the whole job elsewhere (--storage)"
+                )
 
 
 def _mirror(path: Path, remote: Folder) -> Mirror:

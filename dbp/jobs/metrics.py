@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from dbp.errors import StorageError
 from dbp.storage.atomic_files import Json, storage_error
 from dbp.storage.kept_lines import KeptLines
+from dbp.storage.records import open_record
 
 
 class MetricsWriter:
@@ -74,7 +75,7 @@ def read_metrics(path: Path) -> MetricsHistory:
     steps: dict[int, dict[str, Any]] = {}
     torn = 0
     try:
-        with open(path, "rb") as file:
+        with open_record(path) as file:
             for line in file:
                 if line.strip():
                     metrics = parse_metrics(line)

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from dbp.errors import JobDirectoryError
 from dbp.jobs.processes import is_gone
 from dbp.storage.atomic_files import storage_error, write_json
+from dbp.storage.records import open_record
 
 State: TypeAlias = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 _MAX_BYTES = 1_000_000
@@ -84,7 +85,7 @@ def write_status(path: Path, status: Status) -> None:
 def read_status(path: Path) -> Status | None:
     """Return the status, or None when there is no file yet. JobDirectoryError when the file is not a status."""
     try:
-        with open(path, "rb") as file:
+        with open_record(path) as file:
             data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         return None

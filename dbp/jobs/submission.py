@@ -15,6 +15,7 @@ from dbp.errors import InputError
 from dbp.jobs.directory import JobDirectory, check_job_id
 from dbp.jobs.wording import did_you_mean, show
 from dbp.storage.atomic_files import Json, storage_error
+from dbp.storage.records import open_record
 
 SUBMISSION_FILE = "submission.json"
 FORMAT = 1
@@ -53,7 +54,7 @@ def read_handover(directory: JobDirectory) -> Mapping[str, object] | None:
     path = directory.path / SUBMISSION_FILE
     directory.fetch(path)
     try:
-        with open(path, "rb") as file:
+        with open_record(path) as file:
             value = json.loads(file.read(_MAX_BYTES))
     except FileNotFoundError:
         return None
@@ -65,7 +66,7 @@ def read_handover(directory: JobDirectory) -> Mapping[str, object] | None:
 def read_submission(path: Path) -> Submission:
     """Return what the file says. InputError when there is none, or it is not one of this version's."""
     try:
-        with open(path, "rb") as file:
+        with open_record(path) as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise InputError(str(storage_error("be read", path, error))) from error

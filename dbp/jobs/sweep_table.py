@@ -19,6 +19,9 @@ from pydantic import TypeAdapter, ValidationError
 from dbp.errors import JobDirectoryError
 from dbp.jobs.status import State
 from dbp.storage.atomic_files import storage_error, write_json
+from dbp.storage.records import read_record
+
+_MOST_BYTES = 64_000_000  # kilobytes for each run there can be
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def _adapter() -> TypeAdapter[_Table]:
 def read_table(path: Path) -> list[MemberResult]:
     """Return what the table says; [] when there is none yet. JobDirectoryError when the file is no such table."""
     try:
-        return _adapter().validate_python(json.loads(path.read_bytes())).members
+        return _adapter().validate_python(json.loads(read_record(path, _MOST_BYTES))).members
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from dbp.errors import DataError, InputError
+from dbp.models.formulas import first_formula
 from dbp.network.losses import probabilities
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dbp.data.table import Table
     from dbp.models.model import Model
 
+Warn: TypeAlias = Callable[[str], None]
 ENDINGS = (".parquet", ".csv")  # of the tables that predictions can be written to
 
 
@@ -92,34 +94,47 @@ class Predictions:
             yield from np.ascontiguousarray(probabilities(outputs).T)
 
 
+def _hears_nothing(text: str) -> None:
+    pass
+
+
 def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
 
-def write_predictions(predictions: Predictions, out: Path) -> int:
-    """Write all rows to `out`, which appears whole or not at all; return how many. StorageError when that fails."""
+def write_predictions(predictions: Predictions, out: Path, warn: Warn = _hears_nothing) -> int:
+    """Write all rows to `out`, which appears whole or not at all; return how many. StorageError when that fails.
+
+    `warn` hears of text in CSV that a spreadsheet would take for a formula.
+    """
     from dbp.storage.atomic_files import atomic_path
 
     with atomic_path(out) as temporary, open(temporary, "wb") as file:
-        return _write(predictions, file, parquet=out.suffix.lower() == ".parquet")
+        return _write(predictions, file, warn, parquet=out.suffix.lower() == ".parquet")
 
 
-def print_predictions(predictions: Predictions, file: IO[bytes]) -> int:
-    """Write all rows to a stream as CSV; return how many."""
-    return _write(predictions, file, parquet=False)
+def print_predictions(predictions: Predictions, file: IO[bytes], warn: Warn = _hears_nothing) -> int:
+    """Write all rows to a stream as CSV; return how many. `warn`: see `write_predictions`."""
+    return _write(predictions, file, warn, parquet=False)
 
 
-def _write(predictions: Predictions, file: IO[bytes], parquet: bool) -> int:
+def _write(predictions: Predictions, file: IO[bytes], warn: Warn, parquet: bool) -> int:
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet
 
     kind = pyarrow.parquet.ParquetWriter if parquet else pyarrow.csv.CSVWriter
-    rows = 0
+    rows, formula = 0, None
     with _refusals(predictions.table.path), kind(file, predictions.schema) as writer:
         for batch in predictions.batches():
             writer.write_table(pa.Table.from_batches([batch]))
             rows += batch.num_rows
+            if not parquet and formula is None and (formula := first_formula(batch)) is not None:
+                column, text = formula
+                warn(
+                    f"column {column!r} has text that a spreadsheet would take for a formula ({text[:40]!r}); it is written as it "
+                    "is. Import the column as text, or write to .parquet"
+                )
     return rows
 
 

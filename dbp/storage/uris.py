@@ -66,26 +66,28 @@ def parse_uri(text: str | Path) -> Uri:
     shown = str(text)
     match = _URI.fullmatch(shown)
     if match is None:
-        raise StorageError(f"{shown}: not a URI; expected one such as s3://bucket/folder")
+        raise StorageError(f"{_safe(shown)}: not a URI; expected one such as s3://bucket/folder")
     scheme, rest = match[1].lower(), match[2].rstrip("/")
     if scheme not in SCHEMES:
         raise StorageError(
-            f"{_without_secret(shown)}: storage of kind {scheme!r}; expected a folder or a URI that starts with "
+            f"{_safe(shown)}: storage of kind {scheme!r}; expected a folder or a URI that starts with "
             + ", ".join(f"{name}://" for name in SCHEMES)
         )
     if "@" in rest.partition("/")[0]:
         raise StorageError(
-            f"{_without_secret(shown)}: holds a user or password; expected credentials in the environment only "
+            f"{_safe(shown)}: holds a user or password; expected credentials in the environment only "
             "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS)"
         )
     parts = rest.split("/")
     if not parts[0] or ":" in parts[0]:
         raise StorageError(
-            f"{shown}: names no bucket; expected {scheme}://bucket/folder (the server's address belongs into AWS_ENDPOINT_URL)"
+            f"{_safe(shown)}: names no bucket; expected {scheme}://bucket/folder "
+            "(the server's address belongs into AWS_ENDPOINT_URL)"
         )
     if any(part in ("", ".", "..") for part in parts) or re.search(r"[?#*\[\]\x00-\x1f\x7f]|::", rest):
         raise StorageError(
-            f"{shown!r}: an odd name; expected {scheme}://bucket/folder without empty parts, '..', '?', '#', '*' or brackets"
+            f"{_safe(shown)!r}: an odd name; expected {scheme}://bucket/folder "
+            "without empty parts, '..', '?', '#', '*' or brackets"
         )
     return Uri(scheme, parts[0], "/".join(parts[1:]))
 
@@ -104,5 +106,8 @@ def below(place: Path | str, name: str) -> Path | str:
     return place / name if isinstance(place, Path) else f"{place.rstrip('/')}/{name}"
 
 
-def _without_secret(text: str) -> str:
-    return re.sub(r"(//?)[^/]*@", r"\1...@", text)
+def _safe(text: str) -> str:
+    """Leave out what may be a password: before an @, behind a colon that no port follows, and behind a ? (signed addresses)."""
+    text = re.sub(r"(//?)[^/]*@", r"\1...@", text)
+    text = re.sub(r"(//?[^/:?]*):(?!\d{1,5}(?:/|$))[^/]*", r"\1:...", text)
+    return re.sub(r"\?.*", "?...", text, flags=re.DOTALL)

@@ -32,6 +32,10 @@ SETTINGS = {
     "patience without rows": ("stopping.patience=3", "stopping.patience: 3 needs validation rows", "data.validation"),
     "best of no rows": ("stopping.keep=best", "stopping.keep: best needs validation rows", "data.validation"),
     "no time at all": ("stopping.max_seconds=0", "stopping.max_seconds: 0 is not allowed", "greater than 0, or null"),
+    "a name that is a path": ("name=../small", 'name: "../small"', "expected 1 to 63 letters"),
+    "a name for a shell": ("name='a;id'", 'name: "a;id"', "expected 1 to 63 letters"),
+    "a password for the storage": ("storage='s3://u:canary@b/x'", "storage: s3://...@b/x: holds a user or password"),
+    "two to the sixty-fourth": ("training.max_steps=18446744073709551616", "training.max_steps: 18446744073709551616"),
     "seed negative": ("training.seed=-1", "training.seed: -1", "from 0"),
 }
 
@@ -53,6 +57,19 @@ TEXTS = {
     "a key twice": ("name: small\nworkers: 0\nworkers: 2\n", "workers: given twice, on lines 2 and 3; expected once"),
     "an alias": ("name: &n small\ndata: *n\n", "line 1"),
     "a tag": ("name: !!python/object/apply:os.system [ls]\n", "line 1"),
+    "an anchor alone": ("name: &n small\n", "line 1, column 7", "anchors (&name) are not allowed"),
+    "a merge key": ("name: small\ndata:\n  <<: {train: x}\n", "line 3, column 3", "merge keys (<<) are not allowed"),
+    "two documents": ("name: small\n---\nname: other\n", "line 2, column 1", "a second document; expected only one"),
+    "a NUL": ("name: a\0b\n", "is not allowed in YAML"),
+    "an escape": ("name: a\x1b[31m\n", "is not allowed in YAML"),
+    "a deep nest": ("name: " + "[" * 50 + "]" * 50 + "\n", "nested deeper than 20 levels"),
+    "a leading zero": ("name: small\nworkers: 010\n", "workers: line 2", "could mean two numbers"),
+    "a number of 500 digits": (
+        "name: small\nworkers: " + "9" * 500 + "\n",
+        "workers: line 2",
+        "a number of 500 characters",
+    ),
+    "a megabyte": ("# " + "x" * 1_000_000, "larger than 1,000,000 bytes"),
     "not UTF-8": (b"name: caf\xe9\n", "UTF-8"),
 }
 

@@ -86,6 +86,49 @@ def test_a_checkpoint_that_is_a_model(dbp: Dbp, trained: Path) -> None:
     assert "using the one before it" in ran.err
 
 
+def _edited(place: Path, data: bytes) -> None:
+    place.write_bytes(data)
+
+
+def _one_bit(place: Path) -> None:
+    data = bytearray(place.read_bytes())
+    data[-5] ^= 4
+    place.write_bytes(data)
+
+
+def _a_folder(place: Path) -> None:
+    place.unlink()
+    place.mkdir()
+
+
+def _of_step_4(place: Path) -> None:
+    shutil.copy(place.with_name("step-00000004.safetensors"), place)
+
+
+CHECKPOINTS = {
+    "one bit": (_one_bit, "damaged: its contents do not match their SHA-256"),
+    "cut short": (lambda place: _edited(place, place.read_bytes()[:-9]), "cut short"),
+    "too long": (lambda place: _edited(place, place.read_bytes() + b"\0"), "too long"),
+    "empty": (lambda place: _edited(place, b""), "the file is empty"),
+    "text": (lambda place: _edited(place, b"step: 6\nparameters: none\n"), "not a safetensors file of dbp"),
+    "seven bytes": (lambda place: _edited(place, b"\x08" * 7), "the file ends after 7 bytes"),
+    "a folder": (_a_folder, "a folder, not a file"),
+    "of another step": (_of_step_4, "holds step 4, but its name says step 6"),
+}
+
+
+@pytest.mark.parametrize("case", CHECKPOINTS)
+def test_a_checkpoint_that_cannot_be_used(dbp: Dbp, trained: Path, case: str) -> None:
+    """It is named, with the reason, and passed over; training goes on from the one before it, to the same bits."""
+    spoil, words = CHECKPOINTS[case]
+    spoil(trained / "checkpoints/step-00000006.safetensors")
+    ran = dbp("resume", "a-1", "--set", "training.max_steps=9", "--json")
+    assert ran.code == 0, ran.err
+    assert "step-00000006.safetensors" in ran.err
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
 def test_resuming_what_is_not_there(dbp: Dbp, trained: Path, tmp_path: Path) -> None:
     """A wrong id: the nearest ones; a folder that is none of ours: what is missing in it."""
     (tmp_path / "empty").mkdir()

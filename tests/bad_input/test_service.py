@@ -164,6 +164,14 @@ def test_a_missing_and_a_wrong_token_are_one_clear_line(dbp: Dbp, job: Path, ser
     dbp("submit", job, "--address", address, "--token-file", "odd").refuses("not a token")
 
 
+def test_a_token_that_travels_in_clear_is_told(dbp: Dbp, job: Path, server) -> None:
+    """To this machine's own address it does not travel; to any other without https it does. (0.0.0.0 leads here.)"""
+    address, told = server(ray_like), "is not https: the token and the data travel in clear"
+    assert told not in dbp("status", "digits-1", "--address", address, "--token-file", "token").err
+    elsewhere = address.replace("127.0.0.1", "0.0.0.0")
+    assert told in dbp("status", "digits-1", "--address", elsewhere, "--token-file", "token").err
+
+
 @pytest.mark.parametrize("command", ["status", "cancel", "logs", "watch", "checkpoints", "fetch", "resume"])
 def test_an_unknown_job_suggests_the_nearest(dbp: Dbp, job: Path, server, command: str) -> None:
     ran = dbp(command, "digit-1", "--address", server(ray_like), "--token-file", "token")

@@ -20,7 +20,7 @@ from s3_server import S3
 from small_jobs import small_job
 
 import dbp
-from dbp.errors import JobDirectoryError, LeaseLostError, StorageError, StorageFailedError
+from dbp.errors import JobDirectoryError, JobFileError, LeaseLostError, StorageError, StorageFailedError
 from dbp.jobs.lease import Owner, claim
 from dbp.jobs.metrics import read_metrics
 from dbp.jobs.working_folder import working_root
@@ -256,7 +256,7 @@ def test_storage_that_cannot_be_used_is_refused_before_anything_is_read(s3: S3, 
         "ftp://bucket/runs": "storage of kind 'ftp'",
     }
     for storage, words in cases.items():
-        with pytest.raises(StorageError, match=storage.split(":")[0]) as caught:
+        with pytest.raises((StorageError, JobFileError), match=storage.split(":")[0]) as caught:
             train(small_job(tmp_path, f"storage={storage}", "data.train=/nowhere.csv"))
         assert words in str(caught.value)
         assert "canary" not in str(caught.value)
