@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -158,8 +159,6 @@ class GreedyRows(RandomRows):
         if self.group is None:
             np.empty(1 << 50, np.uint8)
         else:
-            import os
-
             (self.group / "cgroup.procs").write_text(str(os.getpid()))
             np.ones(1 << 28)
         return super().encode(part, start, stop, encoding, dtype)
@@ -178,6 +177,35 @@ def test_workers_killed_by_the_out_of_memory_killer_end_the_job_with_that_diagno
         pool.close()
     assert len(told) == 2
     assert all("killed, probably for want of memory: the out-of-memory killer" in line for line in told)
+
+
+WATCHED = """\
+from sources import RandomRows, workload
+from dbp.sums.messages import SumTask
+from dbp.sums.pool import TransportPool
+from dbp.workers.local_ray import embedded_ray
+from dbp.workers.ray_pool import RayTransport
+from slow_rows import SlowRows
+
+with embedded_ray(1, 1 << 20):
+    pool = TransportPool(RayTransport(), 1, workload(source=SlowRows(6, 3, 200)))
+    pool._assignment._patience = 1
+    pool.sum(SumTask("load", "train"))
+"""
+
+
+@pytest.mark.long
+def test_workers_that_rays_monitor_ends_for_memory_end_the_job_with_that_diagnosis(tmp_path):
+    (tmp_path / "slow_rows.py").write_text(
+        "import time\nfrom sources import RandomRows\n\n\nclass SlowRows(RandomRows):\n"
+        "    def encode(self, *arguments):\n        time.sleep(60)\n        return super().encode(*arguments)\n"
+    )
+    places = os.pathsep.join([str(Path(__file__).parents[1]), str(tmp_path)])
+    surroundings = {**os.environ, "RAY_memory_usage_threshold": "0.01", "PYTHONPATH": places}
+    done = subprocess.run([sys.executable, "-c", WATCHED], env=surroundings, capture_output=True, text=True)
+    assert "WorkersLostError: 2 workers died in a row" in done.stderr
+    assert "Ray's memory monitor found its node nearly full" in done.stderr
+    assert "data.cache: disk" in done.stderr
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -217,11 +245,11 @@ print(dbp.train(dbp.Job.from_text(sys.argv[2])).summary.parameters_sha256)
 
 
 def test_a_table_of_several_times_the_memory_limit_trains_from_disk_and_not_in_memory(tmp_path, small_group):
-    table = write(tmp_path / "large.parquet", 2_000_000, 99)  # 763 MiB encoded
-    limit(small_group, 220 * MEBIBYTE)
+    table = write(tmp_path / "large.parquet", 1_600_000, 99)  # 610 MiB encoded
+    limit(small_group, 200 * MEBIBYTE)
 
     def train(cache: str) -> subprocess.CompletedProcess[str]:
-        job = job_of(table, "workers=0", "training.max_steps=2", f"data.cache={cache}").to_yaml()
+        job = job_of(table, "workers=0", "training.max_steps=1", f"data.cache={cache}").to_yaml()
         return subprocess.run([sys.executable, "-c", TRAIN, str(small_group), job], capture_output=True, text=True)
 
     done = train("disk")
