@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.errors import DbpError, JobFailedError
+from dbp.sums.memory import WHAT_TO_CHANGE
 from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
 from dbp.sums.shard_worker import ShardWorker
 from dbp.workers.gate import Address
@@ -58,8 +59,8 @@ class GradientWorker:
         except DbpError as error:
             return CallRaised(self._number, call.number, error)
         except MemoryError as error:
-            text = f"worker {self._number} has not enough memory for its {len(call.shards)} shards ({error})"
-            return CallRaised(self._number, call.number, JobFailedError(f"{text}; use more machines or fewer workers"))
+            text = f"worker {self._number} has not enough memory for its {len(call.shards)} shards ({error or 'MemoryError'})"
+            return CallRaised(self._number, call.number, JobFailedError(f"{text}; change one of: {WHAT_TO_CHANGE}"))
 
 
 def _beat(link: Link) -> None:

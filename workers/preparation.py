@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -84,7 +84,7 @@ def raw_workload(job: Job, dataset: Dataset) -> Workload:
     shards: dict[Part, Shards] = {"train": cut_into_shards(dataset.training_rows, sizes)}
     if dataset.validation_rows:
         shards["validation"] = cut_into_shards(dataset.validation_rows, sizes)
-    return Workload(dataset, shards, job.training.seed)
+    return Workload(dataset, shards, job.training.seed, on_disk=job.data.cache == "disk")
 
 
 class Fitted(NamedTuple):
@@ -153,7 +153,7 @@ class Prepared:
             self.fitted.class_weights,
             job.optimizer.needs_curvature,
         )
-        return Workload(raw.source, raw.shards, raw.seed, training)
+        return replace(raw, training=training)
 
 
 def build_network(job: Job, encoding: Encoding) -> Network:

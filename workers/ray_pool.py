@@ -26,6 +26,7 @@ from dbp.errors import WorkersLostError
 from dbp.sums.messages import Call, Event, WorkerLost, WorkerReady, Workload
 from dbp.sums.pool import TransportPool
 from dbp.workers.actor import GradientWorker
+from dbp.workers.causes import Cause, Causes, cause_of
 from dbp.workers.channels import CallStyle, Channel, LinkChannel, Published, RayChannel
 from dbp.workers.gate import Arrival, Gate
 from dbp.workers.link import Beat, LinkClosedError
@@ -87,6 +88,7 @@ class RayTransport:
         self._selector.register(self._gate, selectors.EVENT_READ)
         self._published = Published(None, None)
         self._looked = time.monotonic()
+        self._causes = Causes()
 
     def start(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
@@ -105,7 +107,7 @@ class RayTransport:
             try:
                 known.channel.configure(workload)
             except WORKER_DIED:
-                self._lose(worker, "its process died")
+                self._lose_dead(worker)
 
     def publish(self, parameters: Vector | None) -> None:
         """See `Transport`."""
@@ -120,7 +122,7 @@ class RayTransport:
         try:
             known.channel.send(call, self._published)
         except WORKER_DIED:
-            self._lose(worker, "its process died")
+            self._lose_dead(worker)
 
     def now(self) -> float:
         """See `Transport`."""
@@ -204,7 +206,7 @@ class RayTransport:
         try:
             answer = known.channel.receive()
         except WORKER_DIED:
-            self._lose(number, "its process died")
+            self._lose_dead(number)
             return
         known.silent = 0.0
         if not isinstance(answer, Beat):
@@ -224,11 +226,11 @@ class RayTransport:
             if isinstance(worker.channel, LinkChannel):
                 worker.silent += seconds
                 if worker.silent > self._frozen_s:
-                    self._lose(number, f"no sign of life for {worker.silent:.0f} s; is it stopped?")
+                    self._lose(number, Cause(f"no sign of life for {worker.silent:.0f} s; is it stopped?"))
                     continue
             called = self._called.get(number)
             if called is not None and now - called.since > ANSWER_TIMEOUT_S:
-                self._lose(number, f"it gave no answer for {ANSWER_TIMEOUT_S:.0f} s")
+                self._lose(number, Cause(f"it gave no answer for {ANSWER_TIMEOUT_S:.0f} s"))
 
     def _enough(self) -> bool:
         """Whether training can go on without those that have not started."""
@@ -242,14 +244,16 @@ class RayTransport:
         try:
             pid = ray.get(worker.alive)
             if pid is None:  # its loop ended: the link closed, and will say so
-                self._lose(number, "its link closed")
+                self._lose(number, Cause("its link closed"))
                 return False
             worker.pid, worker.channel = pid, RayChannel(worker.actor)
             self._events.append(WorkerReady(number))
             return True
         except RayActorError as error:
-            died = "its process died" if worker.pid else f"it did not start: {_last_line(error)}"
-            self._lose(number, died)
+            if worker.pid:
+                self._lose_dead(number)
+            else:
+                self._lose(number, cause_of(error, f"it did not start: {_last_line(error)}"))
         except RayTaskError as error:
             if isinstance(error.cause, ConnectionError):
                 self._on_trouble(
@@ -258,12 +262,16 @@ class RayTransport:
                 )
                 worker.alive = worker.actor.ready.remote()
                 return True
-            self._lose(number, f"it failed: {_last_line(error)}")
+            self._lose(number, cause_of(error, f"it failed: {_last_line(error)}"))
         except RayError as error:
-            self._lose(number, _last_line(error))
+            self._lose(number, cause_of(error, _last_line(error)))
         return False
 
-    def _lose(self, number: int, reason: str) -> None:
+    def _lose_dead(self, number: int) -> None:
+        """Lose a worker whose process ended: find out why."""
+        self._lose(number, self._causes.of_death(self._workers[number].alive))
+
+    def _lose(self, number: int, cause: Cause) -> None:
         worker = self._workers.pop(number)
         self._called.pop(number, None)
         if worker.channel is not None:
@@ -272,7 +280,8 @@ class RayTransport:
                 _end(worker.channel)
             worker.channel.close()
         ray.kill(worker.actor)
-        self._events.append(WorkerLost(number, reason + (f" (pid {worker.pid})" if worker.pid else "")))
+        pid = f" (pid {worker.pid})" if worker.pid else ""
+        self._events.append(WorkerLost(number, cause.reason + pid, advice=cause.advice))
 
 
 def _end(channel: LinkChannel) -> None:

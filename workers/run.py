@@ -35,6 +35,7 @@ from dbp.training.saving import ProgressStore, failing_with, persistently
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.job_checkpoints import JobCheckpoints, Origin
+from dbp.workers.memory_check import check_memory, machines, need_of
 from dbp.workers.pools import open_pool
 from dbp.workers.preparation import (
     Fitted,
@@ -86,6 +87,8 @@ class Setting:
             self.observer.warning("audit: nothing is audited with `workers: 0`: there is no worker to compare with")
         audit = Audit(run.job.audit, run.job.training.seed)
         room, observer = self.service.room if self.service else None, self.observer
+        if room is not None or not self.address:
+            self._check_memory(run)
         with open_pool(
             run.raw,
             self.workers,
@@ -97,7 +100,15 @@ class Setting:
             self.most,
             audit,
         ) as pool:
+            if room is None and self.address:
+                self._check_memory(run)
             yield pool
+
+    def _check_memory(self, run: Run) -> None:
+        """Raise JobFileError where the rows cannot fit into memory, before any is loaded; warn where they may not."""
+        need = need_of(run.job, run.dataset, run.raw, self.workers)
+        for warning in check_memory(run.job, need, machines(self.workers, self.service.room if self.service else None)):
+            self.observer.warning(warning)
 
     def begin_training(self) -> None:
         """The records of training take over from those of waiting."""

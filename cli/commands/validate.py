@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dbp.cli.options import JobFile, Json, Overrides
-from dbp.cli.output import Mode, Output
+from dbp.cli.output import Mode, Output, talk
 from dbp.errors import InputError, JobFileError, Problem
 from dbp.jobs.sweep import Member, members
 
@@ -45,6 +45,7 @@ def validate(job: JobFile, overrides: Overrides = None, read_data: ReadData = Fa
 def _summary(job: Job, read_data: bool) -> dict[str, object]:
     """Return what the job amounts to. Outputs and parameters are None where they hang on classes that nobody has counted yet."""
     from dbp.network.network import Network
+    from dbp.workers.memory_check import memory_warnings, need_of
     from dbp.workers.pools import open_pool
     from dbp.workers.preparation import build_network, check_size, fit_columns, open_dataset, raw_workload
     from dbp.workers.sweep import check_members
@@ -74,6 +75,9 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
             encoding = fit_columns(job, dataset, pool, warnings, start).encoding
             check_members(job, runs, lambda member: build_network(member.job, encoding))
             network = build_network(runs[0].job, encoding)
+    need = need_of(job, dataset, raw_workload(job, dataset), job.required_workers)
+    for text in memory_warnings(job, need):
+        talk(f"warning: {text}")
     return {
         "job": job.name,
         "task": job.task,
@@ -84,5 +88,6 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
         "parameters": network.parameter_count if network else None,
         "steps": job.training.max_steps,
         "workers": job.workers,
+        "memory_per_worker": need.most,
         **({"runs": len(runs)} if job.has_members else {}),
     }

@@ -28,6 +28,7 @@ _CANDIDATES = (pa.bool_(), pa.int64(), pa.float64())
 _MISSING = ["", "NA", "NaN", "nan", "null", "NULL", "N/A"]
 _TRUE, _FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
 _BLOCK_BYTES = 8 << 20
+_BLOCKS_AT_ONCE = 48  # that Arrow reads ahead, parsed and not: measured to 410 MiB
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class CsvTable:
     def fingerprint(self) -> str:
         """See `Table`."""
         return file_fingerprint(self._place)
+
+    def reading_bytes(self, columns: Sequence[str]) -> int:
+        """See `Table`."""
+        return min(_BLOCKS_AT_ONCE * _BLOCK_BYTES, 2 * self._place.stat().st_size)
 
 
 def _fits(column: pa.Array, kind: pa.DataType) -> bool:

@@ -101,6 +101,13 @@ class Dataset:
             digest.update(self._validation_table.fingerprint().encode())
         return digest.hexdigest()
 
+    @property
+    def reading_bytes(self) -> int:
+        """About how much memory a process takes to read rows, besides those rows."""
+        columns = (*self.features, *self.targets, *([] if self.weight is None else [self.weight]))
+        tables = [self._train_table, *([self._validation_table] if self._validation_table is not None else [])]
+        return max(table.reading_bytes(columns) for table in tables)
+
     def summarize(self, part: Part, start: int, stop: int) -> ColumnSummary:
         """Return the summary of rows [start, stop) of a part."""
         from dbp.data.statistics import summarize

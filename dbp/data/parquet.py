@@ -15,6 +15,12 @@ from dbp.errors import DataError
 if TYPE_CHECKING:
     from dbp.data.remote_file import RemoteFile
 
+_BATCH_BYTES = 16 << 20  # of decoded numbers: a batch of a wide table takes as much memory as a row group, twice
+
+
+def _batch_rows(columns: int) -> int:
+    return min(max(_BATCH_BYTES // (8 * max(columns, 1)), 1), BATCH_ROWS)
+
 
 class ParquetTable:
     """See `Table`."""
@@ -63,7 +69,7 @@ class ParquetTable:
             return
         place = self._first_rows[groups[0]]
         try:
-            for batch in self._file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(columns)):
+            for batch in self._file.iter_batches(_batch_rows(len(columns)), row_groups=groups, columns=list(columns)):
                 low, high = max(start - place, 0), min(stop - place, batch.num_rows)
                 if low < high:
                     yield batch.slice(low, high - low).select(list(columns))
@@ -78,6 +84,15 @@ class ParquetTable:
     def fingerprint(self) -> str:
         """See `Table`."""
         return self._fingerprint()
+
+    def reading_bytes(self, columns: Sequence[str]) -> int:
+        """See `Table`. Arrow reads the columns of a whole row group at once, and of two where rows lie in both."""
+        metadata, chosen, largest = self._file.metadata, set(columns), 0
+        for group in range(metadata.num_row_groups):
+            chunks = (metadata.row_group(group).column(place) for place in range(metadata.num_columns))
+            needed = sum(int(each.total_uncompressed_size) for each in chunks if each.path_in_schema in chosen)
+            largest = max(largest, needed)
+        return min(int(metadata.num_row_groups), 2) * largest + 2 * _BATCH_BYTES
 
 
 def _first_line(error: Exception) -> str:

@@ -48,6 +48,10 @@ class Table(Protocol):
         """Return a SHA-256 (hex) of the contents; see `file_fingerprint`."""
         ...
 
+    def reading_bytes(self, columns: Sequence[str]) -> int:
+        """Return about how much memory reading a few rows of some columns takes, besides those rows."""
+        ...
+
 
 def require_columns(table: Table, columns: Iterable[str]) -> None:
     """Raise DataError naming every column that the table lacks, with the nearest names that it has."""

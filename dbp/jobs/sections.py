@@ -100,6 +100,12 @@ class DataOptions(Section):
         "Multiplied with `weight`.",
     )
 
+    cache: Literal["memory", "disk"] = Field(
+        default="memory",
+        description="Where a worker keeps its encoded rows: in `memory`, or in a file of its own on `disk`, in the folder of its "
+        "environment's TMPDIR, which goes with the worker. For tables larger than memory: see docs/faults.md. Changes no bit.",
+    )
+
     @property
     def targets(self) -> tuple[str, ...]:
         """The target columns, as a tuple also when there is one."""

@@ -68,6 +68,7 @@ class Workload:
     shards: Mapping[Part, Shards]
     seed: int
     training: TrainingWork | None = None
+    on_disk: bool = False  # whether encoded rows are kept in a file
 
     def shares_rows_with(self, other: Workload) -> bool:
         """Whether the rows that a worker has loaded for `other` are, bit for bit and shard for shard, those of this one.
@@ -78,10 +79,19 @@ class Workload:
         here, there = self.training, other.training
         if here is None or there is None:
             return False
-        return (self.source, self.shards, self.seed, here.encoding, here.precision, here.class_weights) == (
+        return (
+            self.source,
+            self.shards,
+            self.seed,
+            self.on_disk,
+            here.encoding,
+            here.precision,
+            here.class_weights,
+        ) == (
             other.source,
             other.shards,
             other.seed,
+            other.on_disk,
             there.encoding,
             there.precision,
             there.class_weights,
@@ -141,6 +151,7 @@ class WorkerLost:
     worker: int
     reason: str
     replaceable: bool = True  # False: there is no room for another one
+    advice: str = ""  # what could be changed so that no more are lost like it
 
 
 @dataclass(frozen=True)

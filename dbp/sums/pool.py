@@ -117,6 +117,7 @@ class TransportPool:
         self._ready: set[int] = set()
         self._answered: set[int] = set()  # workers that have answered a call of the task
         self._reported: dict[int, float] = {}  # when a worker was last said to be late
+        self._advice = ""  # of the last one lost
         self._carry_out(self._assignment.start())
 
     @property
@@ -178,7 +179,8 @@ class TransportPool:
                 if self._assignment.is_current(number):
                     raise error
                 return instructions
-            case WorkerLost(worker, reason, replaceable):
+            case WorkerLost(worker, reason, replaceable, advice):
+                self._advice = advice
                 self._ready.discard(worker)
                 instructions = self._assignment.lost(worker, reason, replaceable, now)
                 self._on_trouble(f"worker {worker} was lost ({reason}); {_consequence(instructions)}")
@@ -199,7 +201,7 @@ class TransportPool:
                 case ReportLate():
                     self._report(instruction)
                 case GiveUp(reason):
-                    raise WorkersLostError(reason)
+                    raise WorkersLostError(f"{reason}. {self._advice}" if self._advice else reason)
                 case _:
                     assert_never(instruction)
 

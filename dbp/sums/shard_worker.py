@@ -1,4 +1,4 @@
-"""What a worker does, whatever process it lives in: keeps its shards in memory and sums over them.
+"""What a worker does, whatever process it lives in: keeps its shards, in memory or in a file, and sums over them.
 
 It belongs to the library so that the pool in this process (the reference) and the Ray actors run the very same lines.
 """
@@ -17,6 +17,7 @@ from dbp.network.backprop import Kernel
 from dbp.sums.batches import Batch, shard_permutation
 from dbp.sums.messages import Call, Part, Partials, SumTask, Targets, TrainingWork, Vector, Workload
 from dbp.sums.partial_sum import PartialSum, Summand
+from dbp.sums.row_file import RowFile
 from dbp.sums.tree import Node
 
 NO_GRADIENT = np.empty(0, dtype=np.float32)
@@ -69,12 +70,14 @@ class ShardWorker:
         self._workload = workload
         self._loaded: dict[tuple[Part, int], _LoadedShard] = {}
         self._visiting: set[tuple[Part, int]] = set()  # shards of other workers, for their audit
+        self._file: RowFile | None = None
         self.configure(workload)
 
     def configure(self, workload: Workload) -> None:
         """Take a workload in place of the last one; rows encoded for the last one are kept where they are the same."""
         if not workload.shares_rows_with(self._workload):
             self._loaded, self._visiting = {}, set()
+            self._file = RowFile(workload.shards) if workload.on_disk else None
         self._workload = workload
         self._training = workload.training
         if self._training is not None:
@@ -173,7 +176,8 @@ class ShardWorker:
             start, stop = self._workload.shards[part].bounds(shard)
             dtype = np.dtype(training.precision)
             inputs, targets, column = self._workload.source.encode(part, start, stop, training.encoding, dtype)
-            loaded = _LoadedShard(inputs, targets, row_weights(column, training.class_weights, targets, dtype))
+            rows = EncodedRows(inputs, targets, row_weights(column, training.class_weights, targets, dtype))
+            loaded = _LoadedShard(*(rows if self._file is None else self._file.keep(part, shard, rows)))
             self._loaded[part, shard] = loaded
         return loaded
 

@@ -273,7 +273,7 @@ def test_missing_keys_say_what_belongs_there() -> None:
     assert found[:3] == [
         "name: missing; expected 1 to 63 letters, digits, dots, - or _, the first a letter or digit",
         "data: missing; expected a section with the keys train, validation, target, features, standardize, standardize_target, "
-        "weight, class_weights",
+        "weight, class_weights, cache",
         "task: missing; expected one of: classification, regression",
     ]
     assert any(line.startswith("optimizer.name: missing; expected one of: gradient_descent, rprop") for line in found)
@@ -410,6 +410,7 @@ SAME = [
     "checkpoint.every=1",
     "checkpoint.keep=9",
     "data.train=z.csv",
+    "data.cache=disk",
 ]
 SAME += ["stopping.patience=3", "stopping.keep=best", "stopping.max_seconds=1", "stopping.loss_change=0.1"]
 SAME += [
