@@ -245,8 +245,8 @@ print(dbp.train(dbp.Job.from_text(sys.argv[2])).summary.parameters_sha256)
 
 
 def test_a_table_of_several_times_the_memory_limit_trains_from_disk_and_not_in_memory(tmp_path, small_group):
-    table = write(tmp_path / "large.parquet", 1_600_000, 99)  # 610 MiB encoded
-    limit(small_group, 200 * MEBIBYTE)
+    table = write(tmp_path / "large.parquet", 2_000_000, 99)  # 763 MiB encoded
+    limit(small_group, 256 * MEBIBYTE)
 
     def train(cache: str) -> subprocess.CompletedProcess[str]:
         job = job_of(table, "workers=0", "training.max_steps=1", f"data.cache={cache}").to_yaml()
