@@ -143,7 +143,7 @@ class RayTransport:
         known = self._workers.get(worker)
         if known is not None:
             where = f" on {known.channel.link.host()}" if isinstance(known.channel, LinkChannel) else ""
-            self._lose(worker, f"{reason}; it ran{where}" if where else reason)
+            self._lose(worker, Cause(f"{reason}; it ran{where}" if where else reason))
 
     def pids(self) -> dict[int, int]:
         """Return the process id of every worker that has started."""
