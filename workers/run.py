@@ -268,7 +268,7 @@ class Run:
             outputs=prepared.network.sizes[-1],
             parameters=prepared.network.parameter_count,
             shards=self.raw.shards["train"].count,
-            workers=pool.workers,
+            workers=max(pool.workers, self.setting.workers),
             first_step=progress.step + 1,
             max_steps=self.job.training.max_steps,
         )

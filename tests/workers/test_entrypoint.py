@@ -62,7 +62,8 @@ def test_a_job_is_trained_to_the_bits_of_a_run_in_one_process(head: Cluster, tmp
     assert '"attempt": 1' in (home / "submission.json").read_text()
     status = status_of(home)
     assert status is not None
-    assert (status.state, status.attempt, status.workers) == ("SUCCEEDED", 1, 2)
+    assert (status.state, status.attempt) == ("SUCCEEDED", 1)
+    assert status.workers in (1, 2)  # 28 rows are one shard: the job may be done before the second worker is there
 
 
 def test_a_coordinator_that_was_killed_is_replaced(head: Cluster, tmp_path: Path, long_sha256: str) -> None:
