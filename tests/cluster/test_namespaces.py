@@ -6,6 +6,7 @@ system, so a folder stands for NFS.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -120,14 +121,14 @@ def test_a_worker_node_is_killed(lab: Lab, tmp_path: Path, long_sha256: str) -> 
 
 
 def test_a_link_is_cut_for_twenty_seconds(lab: Lab, tmp_path: Path, long_sha256: str) -> None:
-    """The worker behind it is given up and replaced; what comes back afterwards does no harm."""
+    """The worker behind it is late, and given up later; others do its work. What comes back afterwards does no harm."""
     job = Job(lab, tmp_path / "staged", tmp_path / "runs/a-1")
     (other,) = lab.others(job.coordinator)
     lab.machine(other).link("down")
     time.sleep(20)
     lab.machine(other).link("up")
     said = job.end()
-    assert "was lost" in said
+    assert re.search(r"worker \d+ (is late|was lost)", said)
     assert sha256_of(job.home) == long_sha256
 
 

@@ -248,17 +248,19 @@ def test_rows_that_cannot_be_used_are_found_by_the_coordinator_and_refused(head:
 
 
 def test_storage_that_is_full_in_mid_job_is_a_failure_and_no_refusal(head: Cluster, tmp_path: Path) -> None:
-    """A folder where the checkpoints should be: exit code 1, and the status says what could not be written."""
+    """Folders where checkpoints should be: the first is a warning, the last is not given up: exit code 1."""
     folder = stage(tmp_path / "staged", "a-1", tmp_path / "runs", "workers=2", "checkpoint.every=3000", *LONG_JOB[::2])
     driver = head.drive(folder)
     home = tmp_path / "runs/a-1"
     wait_for(home, lambda status: trains(status) and status.step > 100)
-    (home / "checkpoints/step-00003000.safetensors").mkdir(parents=True)
+    for step in (3000, 6000):
+        (home / f"checkpoints/step-0000{step}.safetensors").mkdir(parents=True)
     assert driver.wait(120) == 1, (folder / "driver.log").read_text()
     status = status_of(home)
     assert status is not None
     assert status.state == "FAILED"
-    assert "step-00003000.safetensors: cannot be written" in status.message
+    assert "step-00006000.safetensors: cannot be written" in status.message
+    assert "step-00003000.safetensors: cannot be written" in (folder / "driver.log").read_text()
     assert last_line(folder) == f"FAILED: {status.message}"
 
 
