@@ -25,6 +25,7 @@ from dbp.workers.shared_memory import Board, View
 _HEAD = struct.Struct("<QI")
 _ENTRY = struct.Struct("<Qq")
 _CREDENTIALS = struct.Struct("3i")  # process, user, group
+_PIECE = 1 << 20  # bytes
 _ALONG = -1  # in the place of an array's place: it travels along
 _BEAT = _HEAD.pack(0, 0)  # no message has an empty body
 
@@ -93,7 +94,10 @@ class Link:
                 self._connection.sendall(head + table + packed.body)
                 for array, place in zip(packed.arrays, places, strict=True):
                     if place == _ALONG:
-                        self._connection.sendall(array)
+                        for start in range(
+                            0, array.nbytes, _PIECE
+                        ):  # the bound is for a piece: a slow link is none that stopped
+                            self._connection.sendall(array[start : start + _PIECE])
         except OSError as error:
             raise LinkClosedError(str(error)) from error
 
@@ -106,7 +110,7 @@ class Link:
             raise LinkClosedError(str(error)) from error
 
     def bound(self, seconds: float) -> None:
-        """From now on the other end may stop in the middle of a message for so long: LinkClosedError then."""
+        """From now on the other end may stop in the middle of a message, either way, for so long: LinkClosedError then."""
         self._connection.settimeout(seconds)
 
     def _place(self, array: memoryview, own_board: bool) -> int:

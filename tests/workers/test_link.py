@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -198,3 +199,31 @@ def test_who_stops_in_the_middle_of_a_message_is_given_up():
         worker._connection.sendall(b"half a head"[:6])
         with pytest.raises(LinkClosedError):
             driver.receive()
+
+
+def test_a_slow_link_is_none_that_stopped():
+    """Between machines: a message that takes longer than the bound, and never stops for as long, arrives."""
+    large = np.arange(3_000_000, dtype=np.float64)
+    with both_ends(remote=True) as (driver, worker, _):
+        driver.bound(1.0)
+        sender = threading.Thread(target=driver.send, args=({"large": large}, False))
+        sender.start()
+        plain = worker._connection.recv_into
+
+        class Slow:
+            """Takes 256 KiB every 20 ms: 24 MB in two seconds."""
+
+            def recv_into(self, data):
+                time.sleep(0.02)
+                return plain(data[: 256 << 10])
+
+            def __getattr__(self, name):
+                return getattr(connection, name)
+
+        connection = worker._connection
+        worker._connection = Slow()
+        began = time.monotonic()
+        found = worker.receive()
+        assert time.monotonic() - began > 1.0
+        sender.join(20)
+        assert found["large"].tobytes() == large.tobytes()
