@@ -77,8 +77,11 @@ def _rows(section: Schema, root: Schema) -> Iterator[str]:
     required = section.get("required", ())
     for key, field in section["properties"].items():
         found = branches(field, root)
-        inner = any("properties" in branch for branch in found)
+        plain = [branch for branch in found if "properties" not in branch and branch.get("type") != "null"]
+        inner = len(plain) < len(found) and any("properties" in branch for branch in found)
         expects = f"a section: see `{key}` below" if inner else describe(found, root)
+        if inner and plain:  # a plain value, or a section in its place
+            expects, inner = f"{describe(plain, root)}, or {expects}", False
         yield f"| `{key}` | {_cell(expects)} | {_default(key, field, required, inner)} | {_cell(_meaning(field, root))} |"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from crash.faults import HERE, Faults
+from small_disks import disk_of
 
 
 @pytest.fixture(scope="session")
@@ -33,22 +34,11 @@ def faults(shim: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fau
     server.close()
 
 
-def mount(*arguments: object) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"this machine mounts no {arguments[1]}: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def small_tmpfs(tmp_path: Path) -> Iterator[Path]:
     """A disk of 256 KiB."""
-    place = tmp_path / f"disk-{secrets.token_hex(4)}"
-    place.mkdir()
-    mount("-t", "tmpfs", "-o", "size=256k", "tmpfs", place)
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with disk_of("256k", tmp_path / f"disk-{secrets.token_hex(4)}") as place:
+        yield place
 
 
 @pytest.fixture(params=["this machine's disk", "a small tmpfs"])

@@ -17,6 +17,7 @@ from typing import ClassVar
 import pytest
 from chaos import ChaosFileSystem, Fault
 from s3_server import S3
+from small_disks import disk_of, mount
 from small_jobs import small_job
 
 import dbp
@@ -265,21 +266,10 @@ def test_storage_that_cannot_be_used_is_refused_before_anything_is_read(s3: S3, 
 # ---- disks
 
 
-def mounted(*arguments: object) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"this machine mounts no {arguments[1]}: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted("-t", "tmpfs", "-o", "size=1m", "tmpfs", place)
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with disk_of("1m", tmp_path / "disk") as place:
+        yield place
 
 
 def fill(disk: Path) -> None:
@@ -326,8 +316,8 @@ def test_a_folder_that_becomes_read_only_in_mid_job(reference, tmp_path):
     checkpoints = tmp_path / "runs" / "a" / "checkpoints"
 
     def close_it() -> None:
-        mounted("--bind", checkpoints, checkpoints)
-        mounted("-o", "remount,bind,ro", checkpoints)
+        mount("--bind", checkpoints, checkpoints)
+        mount("-o", "remount,bind,ro", checkpoints)
 
     try:
         with pytest.raises(
