@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from dbp.errors import InputError
+from dbp.errors import InputError, ModelFileError
 from dbp.models.export.portable import Portable
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Form = Literal["onnx", "numpy", "torch"]
 Inputs = Literal["matrix", "columns"]
+INPUTS: tuple[Inputs, ...] = get_args(Inputs)
 FORMS: tuple[Form, ...] = get_args(Form)
 ENDINGS: dict[Form, str] = {"onnx": ".onnx", "numpy": ".py", "torch": ".py"}
 
@@ -31,6 +32,10 @@ def export_model(model: Model, path: Path, to: Form, inputs: Inputs | None = Non
     files = files_of(path, to)
     if inputs is not None and to != "onnx":
         raise InputError(f"inputs {inputs!r} is for onnx alone; leave it out for {to}")
+    if inputs not in (None, *INPUTS):
+        raise InputError(f"inputs {inputs!r}; expected {' or '.join(INPUTS)}")
+    for file in files:
+        _spare_models(file)
     portable = Portable.of(model)
     if to == "onnx":
         from dbp.models.export.onnx_file import write_onnx
@@ -45,3 +50,16 @@ def export_model(model: Model, path: Path, to: Form, inputs: Inputs | None = Non
 
         write_torch(portable, path)
     return files
+
+
+def _spare_models(file: Path) -> None:
+    """Raise InputError where an export would replace a model: the files for torch beside the very model, say."""
+    from dbp.models.model import load_model
+
+    if file.suffix != ".safetensors" or not file.is_file():
+        return
+    try:
+        load_model(file)
+    except ModelFileError:
+        return
+    raise InputError(f"{file}: is a model of dbp; expected another name for the export")

@@ -18,6 +18,17 @@ EXACT_WHOLE = 2**53
 ROWS_AT_ONCE = 4096
 
 
+class CellError(ValueError):
+    """A value that cannot be used: its column, and its row, counted from 1."""
+
+    def __init__(self, column: str, row: int, text: str) -> None:
+        super().__init__(column, row, text)
+        self.column, self.row, self.text = column, row, text
+
+    def __str__(self) -> str:
+        return f"column {self.column!r}, row {self.row}: {self.text}"
+
+
 class TableModel:
     """Predictions from columns: a dict of names and sequences of values, or, of numbers alone, an array (rows, columns)."""
 
@@ -26,7 +37,7 @@ class TableModel:
         self.network = network  # inputs (rows, inputs) -> raw outputs (rows, outputs), in the model's precision
 
     def inputs(self, columns: Any) -> np.ndarray:
-        """Return the network's inputs (rows, inputs). ValueError names the column and row of a value that cannot be used."""
+        """Return the network's inputs (rows, inputs). ValueError for a missing column, CellError for a bad value."""
         described = self.description["columns"]
         if isinstance(columns, np.ndarray):
             if columns.ndim != 2 or columns.shape[1] != len(described):
@@ -44,7 +55,7 @@ class TableModel:
         bad = np.argwhere(~np.isfinite(rows))
         if len(bad):
             row, place = bad[0]
-            raise ValueError(f"column {names[place]!r}, row {row + 1}: a number too large for {rows.dtype}")
+            raise CellError(names[place], int(row) + 1, f"a number too large for {rows.dtype}")
         return rows
 
     def outputs(self, columns: Any) -> np.ndarray:
@@ -96,7 +107,7 @@ def numbers(values: Any, name: str, missing_too: bool = False) -> np.ndarray:
         usable &= np.abs(wide) <= EXACT_WHOLE
     if not usable.all():
         row = int(np.flatnonzero(~usable)[0])
-        raise ValueError(f"column {name!r}, row {row + 1}: {given[row]!r}; expected a finite number")
+        raise CellError(name, row + 1, f"{given[row]!r}; expected a finite number")
     return wide
 
 
@@ -144,8 +155,14 @@ def predict_table(model: TableModel, path: str, out: Any) -> None:
                 raise ValueError(f"a column {name!r}, which the predictions need; expected a table without it")
         table = csv.writer(out, lineterminator="\n")
         table.writerow([*header, *added])
+        done = 0
         for batch in batches(rows, len(header)):
-            outputs = model.outputs(dict(zip(header, zip(*batch, strict=True), strict=True)))
+            try:
+                outputs = model.outputs(dict(zip(header, zip(*batch, strict=True), strict=True)))
+            except CellError as error:
+                error.row += done
+                raise
+            done += len(batch)
             parts = [model.decode(outputs).reshape(len(batch), -1)]
             parts += [model.probabilities(outputs)] if likely else []
             cells = [[word(cell) for part in parts for cell in part[place].tolist()] for place in range(len(batch))]
