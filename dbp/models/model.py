@@ -169,8 +169,9 @@ def _load_remote(uri: str) -> Model:
 def _check_fit(network: Network, encoding: Encoding) -> None:
     """Raise ValueError where the network's first or last layer is not as wide as the columns need."""
     width, outputs = network.sizes[0], network.sizes[-1]
-    if width != len(encoding.features):
-        raise ValueError(f"{width} inputs for {len(encoding.features)} features")
+    if width != encoding.width:
+        what = "inputs of its columns" if encoding.rules else "features"
+        raise ValueError(f"{width} inputs for {encoding.width} {what}")
     count = len(encoding.classes) if encoding.task == "classification" else len(encoding.targets)
     if outputs != count and not (encoding.task == "classification" and (outputs, count) == (1, 2)):
         raise ValueError(f"{outputs} outputs for {count} {'classes' if encoding.classes else 'targets'}")
