@@ -111,6 +111,7 @@ def raw_workload(job: Job, dataset: Dataset) -> Workload:
     shards: dict[Part, Shards] = {"train": cut_into_shards(dataset.training_rows, sizes)}
     if dataset.validation_rows:
         shards["validation"] = cut_into_shards(dataset.validation_rows, sizes)
+    dataset.fingerprint()  # before anybody reads rows: whoever does so later must find the same ones
     return Workload(dataset, shards, job.training.seed, on_disk=job.data.cache == "disk")
 
 

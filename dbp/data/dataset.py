@@ -21,6 +21,7 @@ from dbp.data.column_plan import (
     choose_features,
     plan_features,
 )
+from dbp.data.contents import Contents
 from dbp.data.encoding import Encoding, Task, numbers_of
 from dbp.data.open_table import open_table
 from dbp.data.rows import EncodedRows
@@ -155,15 +156,19 @@ class Dataset:
         return self._validation_table.row_count if self._validation_table is not None else 0
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) of the contents of the tables."""
-        return self._fingerprint
+        """Return a SHA-256 (hex) of the contents of the tables. From then on rows are read from these contents only.
+
+        That holds for workers too that are sent the dataset afterwards.
+        """
+        digest = hashlib.sha256()
+        for known in self._contents.values():
+            digest.update(known.fingerprint.encode())
+        return digest.hexdigest()
 
     @cached_property
-    def _fingerprint(self) -> str:
-        digest = hashlib.sha256(self._train_table.fingerprint().encode())
-        if self._validation_table is not None:
-            digest.update(self._validation_table.fingerprint().encode())
-        return digest.hexdigest()
+    def _contents(self) -> dict[str, Contents]:
+        tables = {"train": self._train_table, "validation": self._validation_table}
+        return {name: Contents.of(table) for name, table in tables.items() if table is not None}
 
     @property
     def reading_bytes(self) -> int:
@@ -313,6 +318,9 @@ class Dataset:
         found = pa.Table.from_batches(list(table.batches(first, end, columns)), schema)
         if found.num_rows != end - first:
             raise DataError(f"{table.path}: rows {first + 1} to {end} are not there; has the file changed?")
+        name = "train" if table is self._train_table else "validation"
+        if "_contents" in self.__dict__:
+            self._contents[name] = self._contents[name].still_there(table)
         if self._split:
             found = found.take(rows - first)
         return found, rows
@@ -340,7 +348,8 @@ class Dataset:
 
     def __getstate__(self) -> dict[str, object]:
         # Open files stay in their process; each opens its own.
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        known = {name: value for name, value in self.__dict__.items() if name == "_contents"}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | known
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
