@@ -28,6 +28,7 @@ ROOMS = {
     "sums": ("errors", "seeds", "network", "data", "vectors"),
     "models": ("errors", "storage", "network", "data"),
     "evidence": ("errors", "storage", "jobs", "models", "vectors"),
+    "loggers": ("errors", "storage", "jobs", "training"),
     "training": ("errors", "storage", "jobs", "network", "optimizers", "sums", "vectors"),
 }
 
