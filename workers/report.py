@@ -6,6 +6,7 @@ Only reads; a running job, too. Everything that cannot be had is told on the pag
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,8 +30,10 @@ from dbp.reports.measures import chosen_steps, outcome, snapshot, spread_rows
 from dbp.storage.atomic_files import storage_error
 from dbp.storage.checkpoints import Checkpoint
 from dbp.storage.records import open_record
+from dbp.sums.pool import serial_pool
+from dbp.training.observers import Observer
 from dbp.workers.job_checkpoints import PARAMETERS, Origin
-from dbp.workers.preparation import build_network, open_dataset
+from dbp.workers.preparation import build_network, fit_columns, open_dataset, raw_workload
 
 MOST_SNAPSHOTS = 12
 MOST_VALIDATION_ROWS = 20_000
@@ -106,12 +109,11 @@ class _Gathering:
     def parts(self) -> _Parts:
         """Return all that needs parameters or rows."""
         parts = _Parts()
-        known = self._known()
-        if known is not None:
-            trained = self._trained()
-            if trained:
-                parts.weights = Weights(known[0], trained[-1].theta, trained[-1].label)
         dataset = self._open_dataset()
+        known = self._known(dataset)
+        if known is not None:
+            last = [*self._start(known[0]), *self._trained()][-1:]
+            parts.weights = next((Weights(known[0], each.theta, each.label, known[1]) for each in last), None)
         if dataset is None:
             return parts
         try:
@@ -164,18 +166,23 @@ class _Gathering:
                 self.notes["checkpoints"] = f"a checkpoint is left out: {error}"
         return found
 
-    def _known(self) -> tuple[Network, Encoding] | None:
-        """Return network and encoding of the model, or of the newest checkpoint."""
+    def _known(self, dataset: Dataset | None) -> tuple[Network, Encoding] | None:
+        """Return network and encoding of the model, of the newest checkpoint, or as the job itself would make them."""
         if self.model is not None:
             return self.model.network, self.model.encoding
-        if not self.checkpoints:
-            self._note(("network", "signals", "outcome"), "the job has neither a model nor a checkpoint")
-            return None
+        sections = ("network", "signals", "outcome")
         try:
-            encoding = Origin.of(self.checkpoints[-1]).fitted.encoding
+            if self.checkpoints:
+                encoding = Origin.of(self.checkpoints[-1]).fitted.encoding
+            elif dataset is not None and not self.job.has_members and self.job.network.start_sha256 is None:
+                with closing(serial_pool(raw_workload(self.job, dataset))) as pool:
+                    encoding = fit_columns(self.job, dataset, pool, Observer()).encoding
+            else:
+                self._note(sections, "the job has neither a model nor a checkpoint")
+                return None
             return build_network(self.job, encoding), encoding
         except InputError as error:
-            self._note(("network", "signals", "outcome"), f"the checkpoints do not tell what the network is: {error}")
+            self._note(sections, f"what the network is cannot be told: {error}")
             return None
 
     def _start(self, network: Network) -> list[_Parameters]:

@@ -66,7 +66,7 @@ def line_chart(title: str, series: Sequence[Series], x_name: str = "step") -> Ma
         aria_label=title,
     )
     kind = " (logarithmic scale)" if log else ""
-    legend = [tag("span", each.label, class_=f"key s{place % 6}") for place, each in enumerate(series)]
+    legend = [tag("span", each.label, class_=f"key s{place % 8}") for place, each in enumerate(series)]
     caption = tag("figcaption", tag("b", title), kind, " ", *(legend if len(series) > 1 else []))
     return tag("figure", caption, svg, tag("output", Markup("&nbsp;"), class_="readout"))
 
@@ -155,13 +155,13 @@ def _line(series: Series, place: int, across: _Scale, up: _Scale) -> Markup:
     drawn = tag(
         "polyline",
         points=" ".join(f"{x},{y}" for x, y in points),
-        class_=f"line s{place % 6}",
+        class_=f"line s{place % 8}",
         stroke_dasharray="5 3" if series.dashed else None,
         **facts,
     )
     if len(points) > 30:
         return drawn
-    dots = [tag("circle", cx=x, cy=y, r=2.2, class_=f"dot s{place % 6}") for x, y in points]
+    dots = [tag("circle", cx=x, cy=y, r=2.2, class_=f"dot s{place % 8}") for x, y in points]
     return join([drawn, *dots])
 
 

@@ -16,7 +16,7 @@ from dbp.reports.markup import Markup, number, shortened, tag
 
 MOST_NEURONS = 12  # of a layer that are drawn
 SPACE, HOP, SIDE, TOP, RADIUS = 25, 105, 92, 34, 8
-MOST_DECADES = 6.0  # of error signals that are told apart by their shade
+MOST_DECADES, FEWEST_DECADES = 6.0, 1.0  # of error signals that are told apart by their shade
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Layout:
         return f"Drawn are {', '.join(left)}: those with the largest weights. " if left else ""
 
 
-def layout(weights: Weights, encoding: Encoding | None) -> Layout:
+def layout(weights: Weights) -> Layout:
     """Return which neurons are drawn: of a large layer those with the largest weights."""
     network = weights.network
     layers = list(network.layers(weights.parameters))
@@ -67,7 +67,7 @@ def layout(weights: Weights, encoding: Encoding | None) -> Layout:
         strengths[place + 1] += sizes.sum(axis=0)
     shown = tuple(tuple(sorted(np.argsort(-each, kind="stable")[:MOST_NEURONS].tolist())) for each in strengths)
     tallest = max(len(each) for each in shown)
-    names = _names(network, encoding)
+    names = _names(network, weights.encoding)
     return Layout(tuple(network.sizes), shown, names, TOP + SPACE * tallest + 22)
 
 
@@ -90,7 +90,7 @@ def draw_weights(weights: Weights, plan: Layout) -> Markup:
 
 def draw_signals(snapshots: Sequence[Snapshot], plan: Layout, network: Network) -> Markup:
     """Return the drawing with neurons shaded by the error signal that reaches them, at the last snapshot; a script shows others."""
-    shade = shades(snapshots)
+    shade = [shades([each]) for each in snapshots]
     lines = [
         tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_="faint")
         for layer in range(len(plan.sizes) - 1)
@@ -101,7 +101,7 @@ def draw_signals(snapshots: Sequence[Snapshot], plan: Layout, network: Network) 
     def neuron(layer: int, place: int, number_: int) -> Markup:
         x, y = plan.at(layer, place)
         values = [float(each.layers[layer][number_]) for each in snapshots]
-        dark = [round(shade(value), 3) for value in values]
+        dark = [round(each(value), 3) for each, value in zip(shade, values, strict=True)]
         name = plan.name(layer, number_)
         circle = tag(
             "circle",
@@ -121,20 +121,20 @@ def draw_signals(snapshots: Sequence[Snapshot], plan: Layout, network: Network) 
 
 
 def shades(snapshots: Sequence[Snapshot]) -> Callable[[float], float]:
-    """Return how dark a size of the error signal is drawn, 0 to 1: on a logarithmic scale over all snapshots."""
+    """Return how dark a size of the error signal is drawn, 0 to 1: on a logarithmic scale over all that the snapshots have."""
     values = np.concatenate([layer for each in snapshots for layer in each.layers])
     seen = values[np.isfinite(values) & (values > 0)]
     if not len(seen):
         return lambda value: 0.0
     high = math.log10(float(seen.max()))
-    low = max(math.log10(float(seen.min())), high - MOST_DECADES)
+    low = min(max(math.log10(float(seen.min())), high - MOST_DECADES), high - FEWEST_DECADES)
 
     def shade(value: float) -> float:
         if not math.isfinite(value):
             return 1.0
         if value <= 0:
             return 0.0
-        return min(1.0, max(0.05, (math.log10(value) - low) / (high - low) if high > low else 1.0))
+        return min(1.0, max(0.05, (math.log10(value) - low) / (high - low)))
 
     return shade
 

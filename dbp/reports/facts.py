@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dbp.data.encoding import Encoding
 from dbp.jobs.job import Job
 from dbp.jobs.sweep_table import MemberResult
 from dbp.jobs.view import JobView
@@ -37,6 +38,7 @@ class Weights:
     network: Network
     parameters: NDArray[np.floating]  # (P,)
     whose: str
+    encoding: Encoding | None = None  # for the names of inputs and outputs
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def signals(facts: Facts) -> Markup:
     told = (
         "The error enters at the outputs and travels back, layer by layer, to the inputs: the signal of a neuron is the "
         f"derivative of the error by its output. Shown is its root mean square over {rows}, computed for this page at "
-        f"{len(found)} sets of parameters. Where it shrinks on its way, front layers learn slowly; where it grows, steps overshoot."
+        f"{len(found)} set{'s' if len(found) > 1 else ''} of parameters. Where it shrinks on its way, front layers learn slowly; where it grows, steps overshoot."
     )
     start = (
         None
@@ -44,9 +44,9 @@ def signals(facts: Facts) -> Markup:
         _by_layer(found),
     ]
     charts = _over_steps(found)
-    plan = layout(facts.weights, facts.model.encoding if facts.model else None)
+    plan = layout(facts.weights)
     parts += [charts, tag("h3", "By neuron"), _slider(found), draw_signals(found, plan, facts.weights.network)]
-    shade = "The darker, the larger, on one logarithmic scale for all steps. "
+    shade = "The darker, the larger among the neurons of that step, on a logarithmic scale. "
     return join([*parts, tag("p", shade, plan.abridged, class_="soft"), note(facts, "signals")])
 
 
@@ -90,14 +90,9 @@ def _by_layer(snapshots: Sequence[Snapshot]) -> Markup:
         ]
         for layer in order
     ]
-    head = "the error travels down"
-    picture = grid(
-        "error signal by layer and step",
-        [names[layer] for layer in order],
-        [each.label for each in snapshots],
-        cells,
-        head,
-    )
+    columns = ["model" if each.label.endswith("(model)") else each.label for each in snapshots]
+    title, head = "error signal by layer and step", "the error travels down"
+    picture = grid(title, [names[layer] for layer in order], columns, cells, head)
     return tag("div", picture, class_="heat")
 
 
@@ -116,9 +111,14 @@ def _slider(snapshots: Sequence[Snapshot]) -> Markup | None:
     if len(snapshots) < 2:
         return None
     last = len(snapshots) - 1
-    labels = [each.label for each in snapshots]
+    labels = [f"{each.label}: {_range(each)}" for each in snapshots]
     bar = tag("input", type="range", id="when", min=0, max=last, step=1, value=last, data_labels="\n".join(labels))
     return tag("label", "parameters of ", bar, tag("output", labels[-1], id="when-label"), class_="slide")
+
+
+def _range(each: Snapshot) -> str:
+    values = np.concatenate(each.layers)
+    return f"{number(float(values.min()), 2)} to {number(float(values.max()), 2)}"
 
 
 def outcome(facts: Facts) -> Markup:

@@ -115,7 +115,7 @@ def curves(facts: Facts) -> Markup:
         where = "its runs have them" if facts.members else "no step with a finite loss is recorded"
         return tag("p", f"There are no curves: {where}.", class_="note")
     torn = f" {facts.torn} lines of metrics.jsonl could not be read." if facts.torn else ""
-    told = f"{len(facts.steps):,} steps. Loss and gradient are those at a step's start.{torn}"
+    told = f"{len(facts.steps):,} step{'s' if len(facts.steps) > 1 else ''}. Loss and gradient are those at a step's start.{torn}"
     return join([tag("p", told, class_="soft"), tag("div", *charts, class_="charts")])
 
 
@@ -123,10 +123,10 @@ def network(facts: Facts) -> Markup:
     """The network with its weights."""
     if facts.weights is None:
         return note(facts, "network") or tag("p", "There are no parameters yet.", class_="note")
-    plan = layout(facts.weights, facts.model.encoding if facts.model else None)
+    plan = layout(facts.weights)
     shape = " – ".join(f"{size:,}" for size in facts.weights.network.sizes)
     told = [
-        f"Layers of {shape} neurons, {facts.weights.network.parameter_count:,} parameters; those of {facts.weights.whose}. ",
+        f"Layers of {shape} neurons, {facts.weights.network.parameter_count:,} parameters; those of {'the ' if facts.weights.whose in ('start', 'model') else ''}{facts.weights.whose}. ",
         "Lines are weights: ",
         tag("span", "above zero", class_="plus"),
         ", ",
@@ -170,7 +170,8 @@ def _classes(facts: Facts, classes: Sequence[tuple[object, int]]) -> Markup:
 def environment(facts: Facts) -> Markup:
     """What the last attempt ran on."""
     if not facts.environment:
-        return tag("p", "What the job ran on is not recorded.", class_="note")
+        where = "its runs have it" if facts.members else "it is not recorded"
+        return tag("p", f"What the job ran on: {where}.", class_="note")
     return _list(dict(_flat("", facts.environment)))
 
 

@@ -7,9 +7,9 @@ import hashlib
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --ink: #1b2026; --soft: #5d6773; --rule: #dfe3e8; --card: #f6f7f9;
-  --a: #1f66c1; --b: #c2571a; --c: #2c8a57; --d: #8a4fbf; --e: #b0892b; --f: #44808c; --bad: #b3261e; --warm: #d2571b; }
+  --a: #1f66c1; --b: #c2571a; --c: #2c8a57; --d: #8a4fbf; --e: #b0892b; --f: #44808c; --g: #c2418c; --h: #6b6f76; --bad: #b3261e; --warm: #d2571b; }
 @media (prefers-color-scheme: dark) { :root { --ground: #14171b; --ink: #e4e7eb; --soft: #9aa4b0; --rule: #313842;
-  --card: #1c2127; --a: #6ea8f0; --b: #ee9658; --c: #66c08f; --d: #bd92e6; --e: #d8b565; --f: #7cb9c4; --bad: #f2837b;
+  --card: #1c2127; --a: #6ea8f0; --b: #ee9658; --c: #66c08f; --d: #bd92e6; --e: #d8b565; --f: #7cb9c4; --g: #ee86bf; --h: #a9adb5; --bad: #f2837b;
   --warm: #ef8a4a; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
@@ -53,7 +53,7 @@ svg text { fill: var(--ink); font-size: 12px; } svg text.small { fill: var(--sof
 .line { fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linejoin: round; } .dot { fill: currentColor; }
 .points circle { fill: var(--a); fill-opacity: .45; }
 .s0 { color: var(--a); } .s1 { color: var(--b); } .s2 { color: var(--c); } .s3 { color: var(--d); } .s4 { color: var(--e); }
-.s5 { color: var(--f); }
+.s5 { color: var(--f); } .s6 { color: var(--g); } .s7 { color: var(--h); }
 .scroll { overflow-x: auto; max-width: 100%; padding-bottom: 4px; }
 .net svg { max-width: none; }
 .shade { fill: var(--a); } .heat .shade, .glow { fill: var(--warm); } .cell { font-variant-numeric: tabular-nums; }
@@ -61,8 +61,9 @@ svg text { fill: var(--ink); font-size: 12px; } svg text.small { fill: var(--sof
 .neuron, .ground { fill: var(--ground); stroke: var(--soft); stroke-width: 1.2; } .glow { stroke: var(--soft); stroke-width: 1.2; }
 .plus { color: var(--a); } .minus { color: var(--b); }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 4px 12px 4px 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; } th.left, td.left { text-align: left; white-space: normal; }
+th, td { overflow-wrap: normal; text-align: right; padding: 4px 12px 4px 0;
+  border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th { color: var(--soft); font-weight: 500; } th.left, td.left { text-align: left; }
 ol.log { padding-left: 20px; font-size: 14px; }
 details summary { cursor: pointer; color: var(--a); margin: 8px 0; }
 label.slide { display: flex; align-items: center; gap: 12px; flex-wrap: wrap; max-width: 560px; margin: 8px 0; }
@@ -70,7 +71,7 @@ label.slide input { flex: 1 1 200px; accent-color: var(--warm); } label.slide ou
 footer { color: var(--soft); font-size: 13px; margin-top: 30px; padding-bottom: 40px; border-top: 1px solid var(--rule);
   padding-top: 12px; }
 @media (max-width: 560px) { main, header, footer { padding-left: 14px; padding-right: 14px; } h1 { font-size: 22px; }
-  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 6px; } .net svg { width: 100%; height: auto; } }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 6px; } .net svg { zoom: .7; } }
 @media print { :root { color-scheme: light; --ground: #fff; --ink: #000; --soft: #444; --rule: #ccc; --card: #f4f4f4;
   --a: #1f66c1; --b: #c2571a; --warm: #d2571b; } nav, label.slide, .readout { display: none; }
   section { break-inside: auto; } figure, table, .scroll { break-inside: avoid; } .scroll { overflow: visible; }
