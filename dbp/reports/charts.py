@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dbp.reports.markup import Markup, join, number, shortened, tag
 
@@ -26,34 +26,55 @@ class Series:
 
 @dataclass(frozen=True)
 class _Scale:
+    """Where numbers are drawn: from `start` to `stop`. Inside, numbers are logarithms, or multiples of `unit`: then neither the
+    largest nor the smallest that there are overflow or vanish."""
+
     low: float
     high: float
-    start: float  # where `low` is drawn
+    start: float
     stop: float
     log: bool = False
+    unit: float = 1.0
+
+    @classmethod
+    def over(cls, values: Sequence[float], start: float, stop: float, room: float = 0.0, *, log: bool) -> _Scale:
+        """Return the scale of finite values, wider by a share at both ends."""
+        low, high = min(values), max(values)
+        largest = max(abs(low), abs(high))
+        unit = 1.0 if largest == 0 or 1e-100 < largest < 1e100 else 10.0 ** max(-300, math.floor(math.log10(largest)))
+        low, high = (math.log10(low), math.log10(high)) if log else (low / unit, high / unit)
+        wider = room * (high - low) if high > low else room and (abs(low) / 2 or 1.0)
+        return cls(low - wider, high + wider, start, stop, log, unit)
 
     def at(self, value: float) -> float:
-        low, high, x = (math.log10(each) if self.log else each for each in (self.low, self.high, value))
-        share = 0.5 if high == low else x / (high - low) - low / (high - low)
+        """Return where a number is drawn."""
+        return self._place(math.log10(value) if self.log else value / self.unit)
+
+    def _place(self, inner: float) -> float:
+        share = 0.5 if self.high == self.low else (inner - self.low) / (self.high - self.low)
         return round(self.start + share * (self.stop - self.start), 1)
 
-    def ticks(self) -> list[float]:
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return round numbers: where they are drawn, and their text."""
         if self.log:
-            return _decades(self.low, self.high)
+            return [
+                (self._place(math.log10(mark) + ten), _short(mark, ten)) for mark, ten in _decades(self.low, self.high)
+            ]
         step = _step(self.high - self.low)
         if not step > 0:
-            return [self.low]
-        first = math.ceil(self.low / step)
-        return [place * step for place in range(first, math.floor(self.high / step * (1 + 1e-12)) + 1)][:12]
+            return [(self._place(self.low), _short(self.low * self.unit))]
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        found = [place * step for place in range(first, last + 1)][:12]
+        return [(self._place(value), _short(value * self.unit)) for value in found if abs(value * self.unit) < math.inf]
 
 
 def line_chart(title: str, series: Sequence[Series], x_name: str = "step") -> Markup:
     """Return a figure of the lines; a logarithmic scale where they span much. A script shows the numbers under the pointer."""
     ys = [y for each in series for y in each.ys]
     xs = [x for each in series for x in each.xs]
-    log = min(ys) > 0 and max(ys) / min(ys) >= LOG_FROM
-    across = _Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
-    up = _Scale(*_with_room(min(ys), max(ys), log), HEIGHT - BOTTOM, TOP, log)
+    across = _Scale.over(xs, LEFT, WIDTH - RIGHT, log=False)
+    log = min(ys) > 0 and max(ys) / LOG_FROM >= min(ys)
+    up = _Scale.over(ys, HEIGHT - BOTTOM, TOP, 0.04, log=log)
     lines = [_line(each, place, across, up) for place, each in enumerate(series)]
     svg = tag(
         "svg",
@@ -65,7 +86,7 @@ def line_chart(title: str, series: Sequence[Series], x_name: str = "step") -> Ma
         role="img",
         aria_label=title,
     )
-    kind = " (logarithmic scale)" if log else ""
+    kind = " (logarithmic scale)" if up.log else ""
     legend = [tag("span", each.label, class_=f"key s{place % 8}") for place, each in enumerate(series)]
     caption = tag("figcaption", tag("b", title), kind, " ", *(legend if len(series) > 1 else []))
     return tag("figure", caption, svg, tag("output", Markup("&nbsp;"), class_="readout"))
@@ -73,10 +94,10 @@ def line_chart(title: str, series: Sequence[Series], x_name: str = "step") -> Ma
 
 def scatter(title: str, xs: Sequence[float], ys: Sequence[float], x_name: str, y_name: str) -> Markup:
     """Return a figure of points, with the line on which both numbers are the same."""
-    low, high = min(*xs, *ys), max(*xs, *ys)
-    across, up = _Scale(low, high, LEFT, WIDTH - RIGHT), _Scale(low, high, HEIGHT - BOTTOM, TOP)
+    up = _Scale.over([*xs, *ys], HEIGHT - BOTTOM, TOP, log=False)
+    across = replace(up, start=LEFT, stop=WIDTH - RIGHT)
     points = [tag("circle", cx=across.at(x), cy=up.at(y), r=2) for x, y in zip(xs, ys, strict=True)]
-    same = tag("line", class_="same", x1=across.at(low), y1=up.at(low), x2=across.at(high), y2=up.at(high))
+    same = tag("line", class_="same", x1=across.start, y1=up.start, x2=across.stop, y2=up.stop)
     svg = tag(
         "svg",
         *_axes(across, up, x_name),
@@ -167,45 +188,38 @@ def _line(series: Series, place: int, across: _Scale, up: _Scale) -> Markup:
 
 def _axes(across: _Scale, up: _Scale, x_name: str) -> list[Markup]:
     parts = []
-    for value in up.ticks():
-        y = up.at(value)
+    for y, written in up.ticks():
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="rule"))
-        parts.append(tag("text", _short(value), x=LEFT - 6, y=y + 4, class_="small end"))
-    for value in across.ticks():
-        x = across.at(value)
+        parts.append(tag("text", written, x=LEFT - 6, y=y + 4, class_="small end"))
+    for x, written in across.ticks():
         parts.append(tag("line", x1=x, x2=x, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM + 4, class_="rule"))
-        parts.append(tag("text", _short(value), x=x, y=HEIGHT - BOTTOM + 15, class_="small middle"))
+        parts.append(tag("text", written, x=x, y=HEIGHT - BOTTOM + 15, class_="small middle"))
     parts.append(tag("text", x_name, x=WIDTH - RIGHT, y=HEIGHT - 2, class_="small end"))
     return parts
 
 
-def _short(value: float) -> str:
-    written = f"{value:.4g}"
+def _short(value: float, ten: int = 0) -> str:
+    """Return value x 10^ten in few characters."""
+    if abs(ten) > 300:
+        return f"{value:g}e{ten}"
+    written = f"{value * 10.0**ten:.4g}"
     return written.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
-def _with_room(low: float, high: float, log: bool) -> tuple[float, float]:
-    """Return the range a little wider, so that no line runs along the edge."""
-    if log:
-        return low / (high / low) ** 0.04, high * (high / low) ** 0.04
-    room = (abs(low) * 0.5 or 1.0) if low == high else high / 25 - low / 25
-    return low - room, high + room
-
-
 def _step(span: float) -> float:
-    """Return a round number that goes into `span` about four times."""
-    if not 0 < span < math.inf:
+    """Return a round number that goes into `span` about four times; 0 where there is none."""
+    if not 1e-290 < span < math.inf:
         return 0.0
     size = 10.0 ** math.floor(math.log10(span / 4))
     return next((size * each for each in (1, 2, 5) if size * each >= span / 4), size * 10)
 
 
-def _decades(low: float, high: float) -> list[float]:
-    """Return powers of ten between, at most six; with 2 and 5 where there are few."""
-    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+def _decades(low: float, high: float) -> list[tuple[int, int]]:
+    """Return numbers between 10^low and 10^high, each as (digit, power of ten); powers of ten alone, unless there are few."""
+    first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
     every = max(1, math.ceil((last - first + 1) / 6))
-    found = [10.0**place for place in range(first, last + 1, every)]
+    found = [(1, place) for place in range(first, last + 1, every)]
     if len(found) > 2:
         return found
-    finer = [each * 10.0**place for place in range(first - 1, last + 2) for each in (1, 2, 5)]
-    return [value for value in finer if low <= value <= high] or [low]
+    finer = [(digit, place) for place in range(first - 1, last + 2) for digit in (1, 2, 5)]
+    return [(digit, place) for digit, place in finer if low <= math.log10(digit) + place <= high]

@@ -29,7 +29,8 @@ def signals(facts: Facts) -> Markup:
     told = (
         "The error enters at the outputs and travels back, layer by layer, to the inputs: the signal of a neuron is the "
         f"derivative of the error by its output. Shown is its root mean square over {rows}, computed for this page at "
-        f"{len(found)} set{'s' if len(found) > 1 else ''} of parameters. Where it shrinks on its way, front layers learn slowly; where it grows, steps overshoot."
+        f"{len(found)} set{'s' if len(found) > 1 else ''} of parameters. Where it shrinks on its way, front "
+        "layers learn slowly; where it grows, steps overshoot."
     )
     start = (
         None

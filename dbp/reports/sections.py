@@ -126,7 +126,7 @@ def network(facts: Facts) -> Markup:
     plan = layout(facts.weights)
     shape = " – ".join(f"{size:,}" for size in facts.weights.network.sizes)
     told = [
-        f"Layers of {shape} neurons, {facts.weights.network.parameter_count:,} parameters; those of {'the ' if facts.weights.whose in ('start', 'model') else ''}{facts.weights.whose}. ",
+        f"Layers of {shape} neurons, {facts.weights.network.parameter_count:,} parameters: {facts.weights.whose}. ",
         "Lines are weights: ",
         tag("span", "above zero", class_="plus"),
         ", ",

@@ -7,10 +7,11 @@ import hashlib
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --ink: #1b2026; --soft: #5d6773; --rule: #dfe3e8; --card: #f6f7f9;
-  --a: #1f66c1; --b: #c2571a; --c: #2c8a57; --d: #8a4fbf; --e: #b0892b; --f: #44808c; --g: #c2418c; --h: #6b6f76; --bad: #b3261e; --warm: #d2571b; }
+  --a: #1f66c1; --b: #c2571a; --c: #2c8a57; --d: #8a4fbf; --e: #b0892b; --f: #44808c; --g: #c2418c; --h: #6b6f76; --bad: #b3261e;
+  --warm: #d2571b; }
 @media (prefers-color-scheme: dark) { :root { --ground: #14171b; --ink: #e4e7eb; --soft: #9aa4b0; --rule: #313842;
-  --card: #1c2127; --a: #6ea8f0; --b: #ee9658; --c: #66c08f; --d: #bd92e6; --e: #d8b565; --f: #7cb9c4; --g: #ee86bf; --h: #a9adb5; --bad: #f2837b;
-  --warm: #ef8a4a; } }
+  --card: #1c2127; --a: #6ea8f0; --b: #ee9658; --c: #66c08f; --d: #bd92e6; --e: #d8b565; --f: #7cb9c4; --g: #ee86bf; --h: #a9adb5;
+  --bad: #f2837b;  --warm: #ef8a4a; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto,
