@@ -22,6 +22,7 @@ from dbp.cli.commands import (
     plot,
     predict,
     replay,
+    report,
     resume,
     run,
     status,
@@ -83,6 +84,7 @@ _register("replay", replay.replay)
 _register("predict", predict.predict)
 _register("evaluate", evaluate.evaluate)
 _register("plot", plot.plot)
+_register("report", report.report)
 
 
 def main() -> None:
