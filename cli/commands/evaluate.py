@@ -9,10 +9,9 @@ from dbp.cli.output import Mode, Output
 
 def evaluate(model: ModelName, table: TablePath, storage: Storage = DEFAULT_STORAGE, json: Json = False) -> None:
     """Measure a model on a table that has the target."""
-    measures = open_model(model, storage).evaluate(table)
-    metrics = {**measures, "rows": int(measures["rows"])}
+    metrics = open_model(model, storage).evaluate(table)
     output = Output(json=json)
     if output.mode is Mode.JSON:
         output.json(metrics)
     else:
-        output.fields({name.replace("_", " "): value for name, value in metrics.items()})
+        output.fields({name.replace("_", " "): value for name, value in metrics.items() if not isinstance(value, list)})
