@@ -23,6 +23,7 @@ from dbp.cli.commands import (
     plot,
     predict,
     replay,
+    report,
     resume,
     run,
     status,
@@ -85,6 +86,7 @@ _register("predict", predict.predict)
 _register("evaluate", evaluate.evaluate)
 _register("export", export.export)
 _register("plot", plot.plot)
+_register("report", report.report)
 
 
 def main() -> None:

@@ -23,6 +23,15 @@ Overrides = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Replace a value of the job; may be repeated.", show_default=False),
 ]
+Logs = Annotated[
+    list[str] | None,
+    Option(
+        "--log",
+        metavar="WHERE",
+        help="Write the metrics there, too: csv:FILE, tensorboard:FOLDER or mlflow:URI; may be repeated.",
+        show_default=False,
+    ),
+]
 Workers = Annotated[
     int | None,
     Option(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dbp.network.network import Network
     from dbp.sums.gradient import error_signals, gradient_sum
     from dbp.sums.partial_sum import PartialSum
+    from dbp.training.callbacks import Callback
     from dbp.workers.client import Client
     from dbp.workers.train import Result, resume, train
 
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 # `Client`, `train` and `resume` live above the library, in dbp.workers: this table is the one door that looks up.
 _HOMES = {
+    "Callback": "dbp.training.callbacks",
     "Client": "dbp.workers.client",
     "DbpError": "dbp.errors",
     "InputError": "dbp.errors",
@@ -45,6 +47,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Callback",
     "Client",
     "DbpError",
     "InputError",

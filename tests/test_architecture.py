@@ -28,6 +28,8 @@ ROOMS = {
     "sums": ("errors", "seeds", "network", "data", "vectors"),
     "models": ("errors", "storage", "network", "data"),
     "evidence": ("errors", "storage", "jobs", "models", "vectors"),
+    "loggers": ("errors", "storage", "jobs", "training"),
+    "reports": ("errors", "jobs", "models", "network", "data"),
     "training": ("errors", "storage", "jobs", "network", "optimizers", "sums", "vectors"),
 }
 

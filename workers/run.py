@@ -26,6 +26,7 @@ from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import SumTask
 from dbp.sums.partial_sum import PartialSum
 from dbp.sums.pool import TransportPool, WorkerPool
+from dbp.training.callbacks import Guarded
 from dbp.training.coordinator import Coordinator, Outcome, Progress, Schedule
 from dbp.training.memory import Remember
 from dbp.training.objective import LossReport, Objective
@@ -73,6 +74,7 @@ class Setting:
     service: InService | None = None
     began: float = field(default_factory=time.perf_counter)
     most: int = 0  # workers that take part where there is room; fewer than `workers`: no more than these
+    callbacks: Guarded = field(default_factory=Guarded)  # which `observer` tells, too
 
     @contextmanager
     def pool(self, run: Run, vector_bytes: int) -> Iterator[TransportPool]:
@@ -142,7 +144,7 @@ class Run:
     @property
     def vector_bytes(self) -> int:
         """An upper bound of a parameter vector's size."""
-        return largest_vector_bytes(self.job, len(self.dataset.features))
+        return largest_vector_bytes(self.job, self.dataset)
 
     def fit(self, pool: WorkerPool) -> Fitted:
         """Look at the columns, with a pool that knows of this run's rows."""
@@ -198,9 +200,9 @@ class Run:
         observer = Observers(recorder, history, self.observer)
         objective = self._objective(pool, prepared)
         try:
-            with _before_the_first_step(directory):
+            with _before_the_first_step(directory), self.setting.callbacks.recording(recorder.warning):
                 observer.started(self._plan(prepared, directory, progress, pool))
-            with recording_failure(recorder):
+            with recording_failure(recorder), self.setting.callbacks.recording(recorder.warning):
                 store = replace(self._store(directory, prepared, observer), before=recorder.make_safe)
                 coordinator = self._coordinator(objective, store, observer)
                 outcome = coordinator.run(progress)
@@ -209,7 +211,8 @@ class Run:
                 self._save_model(directory, model, outcome.progress.step)
                 summary = self._summary(directory, objective, outcome, kept, model)
                 recorder.settle(summary.step)
-            observer.finished(summary)
+            with self.setting.callbacks.recording(recorder.warning):
+                observer.finished(summary)
         finally:
             recorder.close()
         return Trained(model, tuple(history.steps), summary)
@@ -271,6 +274,7 @@ class Run:
             workers=max(pool.workers, self.setting.workers),
             first_step=progress.step + 1,
             max_steps=self.job.training.max_steps,
+            job=self.job,
         )
 
     def _kept(self, objective: Objective, outcome: Outcome) -> _Kept:

@@ -82,7 +82,7 @@ class Sweep:
         observer = Observers(recorder, self.setting.observer)
         histories: Histories = {}
         try:
-            with recording_failure(recorder):
+            with recording_failure(recorder), self.setting.callbacks.recording(recorder.warning):
                 for member in order:
                     # Asked to stop between two members: the first one to train is begun in any case, so that there is a model.
                     if self.setting.stop.is_set() and best_of(recorder.results) is not None:
@@ -91,7 +91,8 @@ class Sweep:
                     result, histories[member.number] = self._train_member(home, ground, member, before, observer)
                     observer.member_finished(result)
                 trained = self._conclusion(home, recorder.results, histories)
-            observer.finished(trained.summary)
+            with self.setting.callbacks.recording(recorder.warning):
+                observer.finished(trained.summary)
         finally:
             recorder.close()
         return trained

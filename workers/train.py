@@ -18,7 +18,8 @@ from dbp.jobs.job import Job
 from dbp.jobs.sweep import members
 from dbp.jobs.sweep_table import MemberResult
 from dbp.models.model import Model
-from dbp.training.observers import Observer, StepMetrics, Summary
+from dbp.training.callbacks import Callback, Guarded
+from dbp.training.observers import Observer, Observers, StepMetrics, Summary
 from dbp.training.stopping import StopRequest
 from dbp.workers import sweep
 from dbp.workers.job_checkpoints import JobCheckpoints
@@ -53,11 +54,13 @@ def train(
     workers: int | None = None,
     address: str | None = None,
     stop: StopRequest | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train a job and return its result; its job directory is made below ``job.storage``.
 
     `workers` overrides the job's (0: in this process), `address` names a running Ray cluster to use instead of an embedded
-    one, `job_id` the job directory. Set `stop` to end after the step under way, with a checkpoint.
+    one, `job_id` the job directory. Set `stop` to end after the step under way, with a checkpoint. `callbacks` watch, and cannot
+    end the run (see `dbp.Callback`).
     Raises InputError (nothing was written) or JobFailedError (the job directory keeps what was reached).
     """
     storage = job.storage
@@ -69,8 +72,12 @@ def train(
     start = open_start(job)
     if start is not None:
         job = job.starting_from(start.parameters_sha256)
-    setting = _setting(job, observer, workers, address, stop)
+    setting = _setting(job, observer, workers, address, stop, callbacks)
+    with setting.callbacks.ending():
+        return _train(job, setting, start, storage, job_id)
 
+
+def _train(job: Job, setting: Setting, start: Model | None, storage: str, job_id: str | None) -> Result:
     def new_directory() -> JobDirectory:
         return JobDirectory.create(storage, job_id or new_job_id(job.name, storage))
 
@@ -96,6 +103,7 @@ def resume(
     address: str | None = None,
     stop: StopRequest | None = None,
     force: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Go on with a job from its newest good checkpoint, to the same bits as if it had never stopped.
 
@@ -107,7 +115,9 @@ def resume(
     home = JobDirectory.open(directory, to_write=True)
     with home.locked(force=force, warn=(observer or Observer()).warning):
         job, original = jobs_to_resume(home, overrides)
-        return resume_locked(home, job, original, _setting(job, observer, workers, address, stop))
+        setting = _setting(job, observer, workers, address, stop, callbacks)
+        with setting.callbacks.ending():
+            return resume_locked(home, job, original, setting)
 
 
 def jobs_to_resume(home: JobDirectory, overrides: Sequence[str]) -> tuple[Job, Job]:
@@ -152,10 +162,17 @@ def _resume_run(job: Job, setting: Setting, home: JobDirectory, changed: bool) -
 
 
 def _setting(
-    job: Job, observer: Observer | None, workers: int | None, address: str | None, stop: StopRequest | None
+    job: Job,
+    observer: Observer | None,
+    workers: int | None,
+    address: str | None,
+    stop: StopRequest | None,
+    callbacks: Sequence[Callback],
 ) -> Setting:
     least, most = (job.required_workers, job.most_workers) if workers is None else (workers, workers)
-    return Setting(observer or Observer(), least, address, stop or StopRequest(), most=most)
+    guarded = Guarded(callbacks, None if observer is None else observer.warning)
+    watching = Observers(observer or Observer(), guarded)
+    return Setting(watching, least, address, stop or StopRequest(), most=most, callbacks=guarded)
 
 
 def _fingerprints(job: Job) -> list[str]:

@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dbp.data.column_plan import FeaturePlan
+from dbp.data.column_rules import CategoryRule, DateRule
 from dbp.data.dataset import Dataset
 from dbp.data.encoding import Encoding
 from dbp.errors import DataError, JobFileError, ModelFileError, Problem
@@ -100,6 +102,8 @@ def _column_problems(job: Job, dataset: Dataset, encoding: Encoding) -> Iterator
         sides = [("in the job", here - there), ("in the model it starts from", there - here)]
         words = "; ".join(f"only {where} ({_listed(sorted(names))})" for where, names in sides if names)
         yield Problem("data.features", f"{words}; expected the features of {job.network.start_from}")
+    else:
+        yield from _rule_problems(job, dataset, encoding)
     for key, wanted, means, scales in _standardisation(job, encoding):
         if not wanted and _fitted(means, scales):
             yield Problem(
@@ -107,6 +111,29 @@ def _column_problems(job: Job, dataset: Dataset, encoding: Encoding) -> Iterator
                 f"false in the job, but {job.network.start_from} was trained with standardised columns, and its parameters need "
                 "them; expected true",
             )
+
+
+def _rule_problems(job: Job, dataset: Dataset, encoding: Encoding) -> Iterator[Problem]:
+    """Yield where the job would make other inputs of a column than the model does."""
+    rules = dict(zip(encoding.features, encoding.column_rules, strict=True))
+    for plan in dataset.plans:
+        rule = rules[plan.name]
+        if plan.kind != rule.kind:
+            yield _differs(job, f"data: column {show(plan.name)}", f"a {plan.kind}", f"a {rule.kind}")
+        elif isinstance(rule, CategoryRule):
+            if job.data.unknown != rule.unknown:
+                yield _differs(job, "data.unknown", job.data.unknown, rule.unknown)
+            if plan.missing_class != rule.takes_missing:
+                yield from _other_filling(job, plan, rule.takes_missing)
+        elif isinstance(rule, DateRule) and plan.parts != rule.parts:
+            yield _differs(job, f"data.dates: column {show(plan.name)}", plan.parts, rule.parts)
+        elif (plan.fill is None) != (rule.fill is None):
+            yield from _other_filling(job, plan, rule.fill is not None)
+
+
+def _other_filling(job: Job, plan: FeaturePlan, there: bool) -> Iterator[Problem]:
+    words = ("missing values are refused", "missing values are taken")
+    yield _differs(job, f"data.impute: column {show(plan.name)}", words[not there], words[there])
 
 
 def _standardisation(job: Job, encoding: Encoding) -> list[tuple[str, bool, Sequence[float], Sequence[float]]]:

@@ -15,6 +15,7 @@ from dbp.cli.options import (
     Insecure,
     JobName,
     Json,
+    Logs,
     Overrides,
     Quiet,
     Storage,
@@ -23,7 +24,7 @@ from dbp.cli.options import (
 )
 from dbp.cli.output import Mode, Output, flush_results, talk
 from dbp.cli.service import Access, Found, find_job, submitted_from
-from dbp.errors import JobDirectoryError
+from dbp.errors import InputError, JobDirectoryError
 from dbp.jobs.directory import JobDirectory
 
 Here = Annotated[bool, typer.Option("--here", help="Train in this process, also where a service ran the job before.")]
@@ -46,6 +47,7 @@ def resume(
     here: Here = False,
     follow: Follow = False,
     address: EitherAddress = None,
+    log: Logs = None,
     token_file: TokenFile = None,
     insecure: Insecure = False,
     json: Json = False,
@@ -62,8 +64,10 @@ def resume(
     directory = _directory_here(job, storage)
     if here or (directory is not None and submitted_from(directory) is None):
         own = directory or JobDirectory.find(job, storage)
-        _resume_here(own, changes, address, json=json, quiet=quiet)
+        _resume_here(own, changes, address, log or [], json=json, quiet=quiet)
         return
+    if log:
+        raise InputError("--log: a job that a service runs has no loggers of this machine; expected --here, or none")
     found = find_job(job, storage, Access(address, token_file, insecure))
     if found.client is None:
         raise JobDirectoryError(
@@ -108,7 +112,9 @@ def _resume_there(found: Found, changes: list[str], follow: bool, output: Output
     leave_as(view)
 
 
-def _resume_here(directory: JobDirectory, changes: list[str], address: str | None, *, json: bool, quiet: bool) -> None:
+def _resume_here(
+    directory: JobDirectory, changes: list[str], address: str | None, logs: list[str], *, json: bool, quiet: bool
+) -> None:
     from dbp.jobs.job import Job
 
     directory.fetch(directory.job_file)
@@ -124,10 +130,16 @@ def _resume_here(directory: JobDirectory, changes: list[str], address: str | Non
             output.json(done)
         return
 
+    from dbp.loggers.specification import open_logger
+
+    loggers = [open_logger(text, wanted.name) for text in logs]
+
     from dbp.workers.train import resume as go_on
 
     run_in_foreground(
-        lambda observer, stop: go_on(directory.place, overrides=changes, observer=observer, address=address, stop=stop),
+        lambda observer, stop: go_on(
+            directory.place, overrides=changes, observer=observer, address=address, stop=stop, callbacks=loggers
+        ),
         json=json,
         quiet=quiet,
     )

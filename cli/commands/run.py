@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dbp.cli.foreground import run_in_foreground
-from dbp.cli.options import Address, JobFile, Json, Overrides, Quiet, Workers
+from dbp.cli.options import Address, JobFile, Json, Logs, Overrides, Quiet, Workers
 
 Id = Annotated[
     str | None,
@@ -32,6 +32,7 @@ def run(
     job_id: Id = None,
     storage: StorageOverride = None,
     address: Address = None,
+    log: Logs = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -49,10 +50,16 @@ def run(
         changes.append(f"storage={json_text.dumps(storage, ensure_ascii=False)}")
     loaded = Job.from_file(job, changes)
 
+    from dbp.loggers.specification import open_logger
+
+    loggers = [open_logger(text, loaded.name) for text in log or ()]
+
     from dbp.workers.train import train
 
     run_in_foreground(
-        lambda observer, stop: train(loaded, observer=observer, job_id=job_id, address=address, stop=stop),
+        lambda observer, stop: train(
+            loaded, observer=observer, job_id=job_id, address=address, stop=stop, callbacks=loggers
+        ),
         json=json,
         quiet=quiet,
     )

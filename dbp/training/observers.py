@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from dbp.jobs.job import Job
     from dbp.jobs.sweep_table import MemberResult
 
 FinalState = Literal["SUCCEEDED", "STOPPED"]
@@ -29,6 +30,7 @@ class Plan:
     first_step: int  # 1, or the step after the checkpoint a run goes on from
     max_steps: int
     run: RunOf | None = None  # where the job stands for several runs: which one this is
+    job: Job | None = None  # as run, defaults filled in; of a job of several runs, the one run's
 
 
 @dataclass(frozen=True)

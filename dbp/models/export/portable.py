@@ -58,6 +58,9 @@ class Portable:
     def of(cls, model: Model) -> Portable:
         """Take a model apart."""
         encoding = model.encoding
+        for name, rule in zip(encoding.features, encoding.column_rules, strict=True):
+            if not rule.is_plain:
+                raise InputError(f"column {name!r} is no plain number, so the model cannot be exported yet")
         columns = tuple(
             NumberColumn(name, float(mean), float(scale))
             for name, mean, scale in zip(encoding.features, encoding.mean, encoding.scale, strict=True)

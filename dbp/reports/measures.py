@@ -1,0 +1,75 @@
+"""From arrays to what a page shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dbp.data.encoding import Encoding
+from dbp.models.model import Model
+from dbp.network.backprop import Kernel
+from dbp.network.losses import LossName
+from dbp.network.network import Network
+from dbp.reports.facts import Confusion, Outcome, Residuals, Snapshot
+
+Array = NDArray[np.floating]
+
+
+def spread_rows(rows: int, most: int, pieces: int = 40) -> list[tuple[int, int]]:
+    """Return row ranges [start, stop) of at most `most` rows in all, spread evenly over `rows`: a table may be sorted."""
+    if rows <= most:
+        return [(0, rows)]
+    pieces = min(pieces, most)
+    length = most // pieces
+    starts = [(rows - length) * piece // max(1, pieces - 1) for piece in range(pieces)]
+    return [(start, start + length) for start in starts]
+
+
+def snapshot(
+    step: int,
+    label: str,
+    network: Network,
+    theta: Array,
+    inputs: Array,
+    targets: Array | NDArray[np.int32],
+    loss: LossName,
+    huber_delta: float,
+) -> Snapshot:
+    """Return the size of the error signal at `theta` (P,), for inputs (rows, N_0) and targets as the kernel takes them."""
+    kernel = Kernel(network, loss, theta.dtype, huber_delta=huber_delta)
+    signals = kernel.error_signals(np.ascontiguousarray(theta), inputs, targets)
+    with np.errstate(over="ignore", invalid="ignore"):
+        layers = tuple(np.sqrt(np.square(signal.astype(np.float64)).mean(axis=0)) for signal in signals)
+    return Snapshot(step, label, layers)
+
+
+def chosen_steps(steps: Sequence[int], most: int) -> list[int]:
+    """Return at most `most` of the steps, evenly chosen, the first and the last among them."""
+    if len(steps) <= most:
+        return list(steps)
+    return [steps[round(place * (len(steps) - 1) / (most - 1))] for place in range(most)]
+
+
+def outcome(model: Model, inputs: Array, targets: NDArray[np.generic], of: int) -> Outcome:
+    """Return how the model does on encoded rows: class indices (rows,) or targets (rows, targets), `of` as many there are."""
+    predictions = model.network.forward(model.parameters, inputs)
+    encoding = model.encoding
+    if encoding.task == "classification":
+        return Outcome(len(inputs), of, confusion=_confusion(model, predictions, targets.astype(np.int64)))
+    return Outcome(len(inputs), of, residuals=_residuals(encoding, predictions, targets.astype(np.float64)))
+
+
+def _confusion(model: Model, predictions: Array, known: NDArray[np.int64]) -> Confusion:
+    classes = model.encoding.classes
+    places = {value: place for place, value in enumerate(classes)}
+    predicted = np.array([places[value] for value in model.predictions(predictions).tolist()], dtype=np.int64)
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, (known, predicted), 1)
+    return Confusion(tuple(classes), counts)
+
+
+def _residuals(encoding: Encoding, predictions: Array, known: NDArray[np.float64]) -> tuple[Residuals, ...]:
+    decoded, real = encoding.decode(predictions), encoding.decode(known)
+    return tuple(Residuals(name, real[:, place], decoded[:, place]) for place, name in enumerate(encoding.targets))
