@@ -6,7 +6,7 @@ refuses the model with the column's name: nothing is approximated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -14,29 +14,96 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dbp
+from dbp.data.column_rules import CategoryRule, DateRule, NumberRule
 from dbp.errors import InputError
 
 if TYPE_CHECKING:
     from dbp.data.columns import Label
+    from dbp.data.encoding import Encoding
     from dbp.models.model import Model
 
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """One input: (value - mean) / scale, computed in float64, then rounded to the network's precision."""
+    """(value - mean) / scale, computed in float64, then rounded to the network's precision. Inputs: it, and the indicator.
+
+    A missing value is ``fill`` (None: refused). With ``indicator`` a second input is 1 where it is missing, else 0.
+    """
 
     kind: ClassVar[str] = "number"
     name: str
-    mean: float
-    scale: float
+    mean: tuple[float, ...]  # per input
+    scale: tuple[float, ...]
+    fill: float | None = None
+    indicator: bool = False
+
+
+@dataclass(frozen=True)
+class DateColumn:
+    """Parts of a date as numbers (see `dbp.data.dates`), then as `NumberColumn`; one indicator for all of them."""
+
+    kind: ClassVar[str] = "date"
+    name: str
+    mean: tuple[float, ...]  # per input
+    scale: tuple[float, ...]
+    parts: tuple[str, ...]
+    zoned: bool  # whether a date says its time zone; parts are those in UTC then
+    fill: tuple[float, ...] | None = None
+    indicator: bool = False
+
+
+@dataclass(frozen=True)
+class CategoryColumn:
+    """One input per class, of which one is 1. ``places`` are their numbers for each of ``classes``; -1: all inputs are 0.
+
+    ``unknown`` is the number for any other class, ``missing`` that for a missing one; None: refused.
+    """
+
+    kind: ClassVar[str] = "category"
+    name: str
+    classes: tuple[Label, ...]
+    places: tuple[int, ...]
+    width: int
+    unknown: int | None
+    missing: int | None
 
     @property
-    def width(self) -> int:
-        """How many inputs it becomes."""
-        return 1
+    def family(self) -> str:
+        """What the classes are: text, whole or truth. Text where there is none."""
+        first = self.classes[0] if self.classes else ""
+        return "truth" if isinstance(first, bool) else "whole" if isinstance(first, int) else "text"
 
 
-Column: TypeAlias = NumberColumn
+Column: TypeAlias = NumberColumn | DateColumn | CategoryColumn
+
+
+def _columns(encoding: Encoding) -> Iterator[Column]:
+    start = 0
+    for name, rule in zip(encoding.features, encoding.column_rules, strict=True):
+        stop = start + rule.width
+        mean, scale = (tuple(map(float, values[start:stop])) for values in (encoding.mean, encoding.scale))
+        start = stop
+        if isinstance(rule, NumberRule):
+            yield NumberColumn(name, mean, scale, rule.fill, rule.indicator)
+        elif isinstance(rule, DateRule):
+            yield DateColumn(name, mean, scale, rule.parts, rule.zoned, rule.fill, rule.indicator)
+        else:
+            yield _category(name, rule)
+
+
+def _category(name: str, rule: CategoryRule) -> CategoryColumn:
+    """Say in numbers of inputs what `CategoryRule.indices` makes of each class."""
+    other = rule.width - 1 if rule.has_other else -1
+    unknown = {"refuse": None, "other": other, "zeros": -1}[rule.unknown]
+    missing = len(rule.classes) if rule.missing_class else other if rule.missing_rare else unknown
+    return CategoryColumn(
+        name,
+        classes=(*rule.classes, *rule.rare),
+        places=(*range(len(rule.classes)), *[other] * len(rule.rare)),
+        width=rule.width,
+        unknown=unknown,
+        missing=missing if rule.takes_missing else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -58,16 +125,9 @@ class Portable:
     def of(cls, model: Model) -> Portable:
         """Take a model apart."""
         encoding = model.encoding
-        for name, rule in zip(encoding.features, encoding.column_rules, strict=True):
-            if not rule.is_plain:
-                raise InputError(f"column {name!r} is no plain number, so the model cannot be exported yet")
-        columns = tuple(
-            NumberColumn(name, float(mean), float(scale))
-            for name, mean, scale in zip(encoding.features, encoding.mean, encoding.scale, strict=True)
-        )
         layers = zip(model.network.layers(model.parameters), model.network.activations, strict=True)
         return cls(
-            columns=columns,
+            columns=tuple(_columns(encoding)),
             task=encoding.task,
             targets=encoding.targets,
             classes=encoding.classes,
@@ -110,8 +170,13 @@ class Portable:
             "classes": list(self.classes),
             "target_mean": list(self.target_mean),
             "target_scale": list(self.target_scale),
-            "columns": [{"kind": column.kind, **asdict(column)} for column in self.columns],
+            "columns": [_described(column) for column in self.columns],
         }
+
+
+def _described(column: Column) -> dict[str, Any]:
+    more = {"family": column.family} if isinstance(column, CategoryColumn) else {}
+    return {"kind": column.kind, **asdict(column), **more}
 
 
 def refuse(column: Column | str, reason: str, to: str) -> InputError:

@@ -61,7 +61,7 @@ def test_the_process_of_these_tests_really_has_no_dbp(tmp_path):
     ("text", "message"),
     [
         ("a,b\n1,2\n3,x\n", "column 'b', row 2: 'x'; expected a finite number"),
-        ("a,b\n1,\n", "column 'b', row 1: ''; expected a finite number"),
+        ("a,b\n1,\n", "column 'b', row 1: missing; expected a finite number"),
         ("a,b\n1,1_000\n", "column 'b', row 1: '1_000'; expected a finite number"),
         ("a,b\n1,inf\n", "column 'b', row 1: 'inf'; expected a finite number"),
         ("a\n1\n", "0 columns 'b'; expected one"),

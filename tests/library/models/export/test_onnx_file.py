@@ -40,7 +40,9 @@ def test_the_file_states_what_it_is(tmp_path):
     assert json.loads(facts["classes"]) == ["no", "yes"]
     assert facts["parameters_sha256"] == model.parameters_sha256
     assert facts["dbp_version"] == dbp.__version__
-    assert json.loads(facts["description"])["columns"][0] == {"kind": "number", "name": "a", "mean": 1.5, "scale": 2.0}
+    assert json.loads(facts["description"])["columns"][0] == {
+        "kind": "number", "name": "a", "mean": [1.5], "scale": [2.0], "fill": None, "indicator": False,
+    }  # fmt: skip
     inferred = onnx.shape_inference.infer_shapes(read, check_type=True, strict_mode=True, data_prop=True)
     shapes = {
         each.name: [size.dim_param or size.dim_value for size in each.type.tensor_type.shape.dim]
