@@ -1,4 +1,4 @@
-"""Categories, dates and missing values in exported models: each row becomes the inputs that dbp makes of it, or is refused as by dbp.
+"""Categories, dates and missing values in exported models: each row becomes the inputs that dbp makes of it, or is refused, too.
 
 The network hands its inputs through, so that they are seen one by one, and compared to the last bit.
 """
@@ -133,7 +133,7 @@ def feeds(table: pa.Table) -> dict[str, np.ndarray]:
     return fed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(models_with_tables())
 def test_onnx_makes_the_same_inputs(case):
     model, table = case
@@ -143,7 +143,7 @@ def test_onnx_makes_the_same_inputs(case):
         np.testing.assert_array_equal(found["prediction"][row], np.nan if wanted is None else wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(models_with_tables())
 def test_numpy_makes_the_same_inputs(case):
     """torch takes its inputs from the same lines."""

@@ -124,7 +124,7 @@ def code_of(source: str) -> str:
     return ast.dump(tree)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(
         st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=["Cs"]))), min_size=2, unique=True

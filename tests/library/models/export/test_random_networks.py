@@ -76,14 +76,14 @@ def check(model: Model, rows: np.ndarray, found: dict[str, np.ndarray]) -> None:
     assert found["label"][clear].tolist() == model.predict(rows)[clear].tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(models())
 def test_onnx(model):
     rows = rows_for(model)
     check(model, rows, run_onnx(onnx_bytes(Portable.of(model)), {"rows": rows}))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(models())
 def test_numpy(model):
     scope = {"__name__": "exported"}
@@ -109,7 +109,7 @@ def torch_file(tmp_path_factory) -> Path:
     return path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(model=models())
 def test_torch(torch_file, model):
     module = import_file(torch_file)
