@@ -102,14 +102,22 @@ def _activate(graph: Graph, name: str, net: str, dtype: np.dtype[np.floating]) -
             return net
         case "threshold":
             return graph.add("Cast", graph.add("GreaterOrEqual", net, graph.constant(0, dtype)), to=_kind(dtype))
-        case "sigmoid" | "tanh" | "relu":
+        case "tanh" | "relu":
             return graph.add(name.capitalize(), net)
+        case "sigmoid":
+            return _logistic(graph, net, dtype)
         case "softplus":  # the operator of that name exists in float32 alone
             power = graph.add("Exp", graph.add("Neg", graph.add("Abs", net)))
             return graph.add("Add", graph.add("Max", net, graph.constant(0, dtype)), _log1p(graph, power, dtype))
         case "leaky_relu":
             return graph.add("Max", net, graph.add("Mul", net, graph.constant(LEAKY_SLOPE, dtype)))
     raise InputError(f"activation {name!r} cannot be exported to onnx")
+
+
+def _logistic(graph: Graph, net: str, dtype: np.dtype[np.floating]) -> str:
+    """Return 1 / (1 + exp -net). onnxruntime's own operator loses the digits of small results, and 4e-18 becomes 0."""
+    one = graph.constant(1, dtype)
+    return graph.add("Div", one, graph.add("Add", graph.add("Exp", graph.add("Neg", net)), one))
 
 
 def _log1p(graph: Graph, value: str, dtype: np.dtype[np.floating]) -> str:
@@ -133,7 +141,8 @@ def _classes(graph: Graph, portable: Portable, raw: str, wide: str, valid: str) 
         _give_numbers(graph, "scores", wide, valid, width)
         return
     if width == 1:
-        shares = graph.add("Concat", *(graph.add("Sigmoid", x) for x in (graph.add("Neg", wide), wide)), axis=1)
+        both = graph.add("Concat", graph.add("Neg", wide), wide, axis=1)
+        shares = _logistic(graph, both, np.dtype(np.float64))
     else:
         shares = graph.add("Softmax", wide, axis=1)
     _give_numbers(graph, "probabilities", shares, valid, len(portable.classes))

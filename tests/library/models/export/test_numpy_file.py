@@ -100,6 +100,8 @@ def test_numbers_are_read_as_dbp_reads_them(tmp_path):
     np.testing.assert_allclose(module.outputs(values), model.outputs(table), rtol=1e-12)
     with pytest.raises(ValueError, match="column 'a', row 1: 9007199254740993; expected a finite number"):
         module.outputs({"a": [2**53 + 1], "b": [1]})
+    with pytest.raises(ValueError, match="column 'a', row 2: -9007199254740994; expected a finite number"):
+        module.outputs({"a": np.array([1, -(2**53) - 2]), "b": [1, 1]})
 
 
 HOSTILE = [
