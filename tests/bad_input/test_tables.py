@@ -121,10 +121,10 @@ COLUMNS = {
     ),
     "no pattern fits": (
         "data.features=['z*']",
-        "data.features: 'z*' fits no column; expected a pattern for some of: n, x",
+        "'z*' fits no column; expected a pattern for some of: n, x",
     ),
     "drop of no column": ("data.drop=[nn]", "no column 'nn' (did you mean 'n'?)"),
-    "category of no feature": ("data.categories=[label]", "data.categories: 'label' is none of the features"),
+    "category of no feature": ("data.categories=[label]", "'label' is none of the features"),
     "numbers as dates": ("data.dates=[x]", "column 'x' holds double; expected dates"),
     "a mean of classes": ("data.categories=[n]", "data.impute={n: mean}", "'n' is a category, which has no mean"),
     "a class of numbers": ("data.impute={x: class}", "'x' is a number, and `class` is for categories"),
