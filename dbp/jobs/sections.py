@@ -129,7 +129,8 @@ class DataOptions(Section):
         default=None,
         description="What takes the place of a missing number or date: the `mean` or `median` of the training rows that have one, "
         "or `zero`; for all columns, or in a section for some, such as `{age: median, lab_*: mean, carrier: class}`. `class`, for "
-        "categories, makes missing a class of its own. By default missing values are refused.",
+        "categories, makes missing a class of its own; a pattern is for the columns that its rule suits. By default missing values "
+        "are refused.",
     )
     missing_indicator: bool = Field(
         default=False,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
-from dbp.data.column_plan import ColumnOptions, Quantity
+from dbp.data.column_plan import ColumnOptions, Quantity, SplitRule
 from dbp.data.dataset import Dataset
 from dbp.data.encoding import Encoding
 from dbp.data.statistics import ColumnSummary, summarize
@@ -314,6 +314,35 @@ def test_patterns_stand_for_columns_and_exact_names_win(tmp_path: Path) -> None:
     impute = (("x*", "mean"), ("x1", "zero"))
     plans = _open(tmp_path, table, None, impute=impute).plans
     assert {plan.name: plan.fill for plan in plans if plan.fill} == {"x1": "zero", "x2": "mean", "x10": "mean"}
+
+
+def test_a_pattern_of_impute_is_for_the_columns_that_its_rule_suits(tmp_path: Path) -> None:
+    """`"*": median` leaves categories alone; a rule that suits none of its columns is a mistake."""
+    table = pa.table({"a": np.arange(3.0), "t1": ["x", "y", "z"], "t2": ["x", "y", "z"], "y": np.arange(3.0)})
+    plans = _open(tmp_path, table, None, impute=(("*", "median"), ("t*", "class"))).plans
+    assert [(plan.name, plan.fill, plan.missing_class) for plan in plans] == [
+        ("a", "median", False),
+        ("t1", None, True),
+        ("t2", None, True),
+    ]
+    with pytest.raises(DataError, match=r"data.impute: 't\*' fits no column of numbers or dates, and mean is for those"):
+        _open(tmp_path, table, None, impute=(("t*", "mean"),))
+    with pytest.raises(DataError, match="'t1' is a category, which has no mean"):
+        _open(tmp_path, table, None, impute=(("t1", "mean"),))
+
+
+def test_a_column_that_splits_rows_is_a_feature_where_it_is_named(tmp_path: Path) -> None:
+    """As a date, for instance; else it is none."""
+    pq.write_table(_mixed(), tmp_path / "t.parquet")
+
+    def features(**options: Any) -> tuple[str, ...]:
+        rule = SplitRule("time", "when")
+        place = str(tmp_path / "t.parquet")
+        columns = ColumnOptions(impute="mean", **options)
+        return Dataset.open(place, 0.2, "y", None, "regression", 0, columns=columns, split=rule).features
+
+    assert "when" not in features()
+    assert "when" in features(dates=(("when", ("hour",)),))
 
 
 def test_a_column_without_any_value_is_refused(tmp_path: Path) -> None:
