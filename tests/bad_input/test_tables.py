@@ -141,6 +141,13 @@ def test_columns_that_do_not_fit(dbp: Dbp, job: Path, case: str) -> None:
     ran.refuses("table.csv: ", *words)
 
 
+def test_a_validation_table_with_other_columns(dbp: Dbp, job: Path, tmp_path: Path) -> None:
+    """The column that is missing, the nearest that is there, and which table it is."""
+    (tmp_path / "other.csv").write_text("n,xx,label\n1,0.5,low\n")
+    ran = dbp("run", "job.yaml", "--set", "data.validation=other.csv")
+    ran.refuses("other.csv: no column 'x' (did you mean 'xx'?); the columns are: n, xx, label")
+
+
 def test_one_class_only(dbp: Dbp, job: Path, tmp_path: Path) -> None:
     """There is nothing to tell apart."""
     write_csv(tmp_path / "table.csv", {row: f"{row},{row / 7},low" for row in range(1, 61)})
