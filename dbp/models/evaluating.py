@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dbp.models.model import Batch, Model
 
 PART_ROWS = 65_536
+PARTS = 4  # of a span
 _PART_NUMBERS = 1 << 22  # outputs of a part: 32 MiB in float64
 
 Part: TypeAlias = ClassPart | NumberPart
@@ -126,3 +127,29 @@ class Evaluator:
             outputs = self.model.network.sizes[-1]
             return ClassMeter(encoding.classes, outputs, self.model.loss, self.rows, weighted)
         return NumberMeter(encoding.targets, encoding.target_units(), self.rows, weighted)
+
+
+@dataclass(frozen=True)
+class EvaluationTask:
+    """Measures spans of a table; see `Task`."""
+
+    evaluator: Evaluator
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See `Task`."""
+        return self.evaluator.columns
+
+    @property
+    def span_rows(self) -> int:
+        """See `Task`."""
+        return PARTS * self.evaluator.part_rows
+
+    @property
+    def result_bytes(self) -> int:
+        """See `Task`. Scores are the largest of it."""
+        return self.span_rows * 8 * (self.evaluator.model.network.sizes[-1] + 2) + (1 << 20)
+
+    def compute(self, batches: Iterable[Batch]) -> list[Part]:
+        """See `Task`."""
+        return list(self.evaluator.parts(batches))
