@@ -8,7 +8,7 @@ on who computed which part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
@@ -48,17 +48,17 @@ class Evaluator:
     model: Model
     rows: int
     weight: str | None = None
+    part_rows: int = field(init=False)  # of a part; it travels along
+
+    def __post_init__(self) -> None:
+        part_rows = min(PART_ROWS, max(_PART_NUMBERS // self.model.network.sizes[-1], 256))
+        object.__setattr__(self, "part_rows", part_rows)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the table must have."""
         encoding = self.model.encoding
         return tuple(dict.fromkeys((*encoding.features, *encoding.targets, *filter(None, [self.weight]))))
-
-    @property
-    def part_rows(self) -> int:
-        """The rows of a part."""
-        return min(PART_ROWS, max(_PART_NUMBERS // self.model.network.sizes[-1], 256))
 
     def parts(self, batches: Iterable[Batch]) -> Iterator[Part]:
         """Yield the parts of batches that follow each other, the first of which begins a part."""

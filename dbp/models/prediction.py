@@ -25,7 +25,7 @@ Warn: TypeAlias = Callable[[str], None]
 ENDINGS = (".parquet", ".csv")  # of the tables that predictions can be written to
 PIECES = 4  # of a span
 _MOST_PIECE_ROWS = 65_536
-_PIECE_NUMBERS = 1 << 20
+_PIECE_NUMBERS = 1 << 20  # 8 MiB
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class Predictions:
     def task(self, *, parquet: bool) -> PredictionTask:
         """Return what is to be done with each span of the table."""
         columns = tuple(self.table.schema.names)
-        return PredictionTask(self.model, columns, self.schema, self.with_probabilities, parquet)
+        piece_rows = min(_MOST_PIECE_ROWS, max(_PIECE_NUMBERS // len(self.schema), 1))
+        return PredictionTask(self.model, columns, self.schema, self.with_probabilities, parquet, piece_rows)
 
 
 def predicted_columns(
@@ -114,11 +115,7 @@ class PredictionTask:
     schema: pa.Schema  # of what is written
     with_probabilities: bool
     parquet: bool
-
-    @property
-    def piece_rows(self) -> int:
-        """The rows of a row group: 8 MiB of numbers."""
-        return min(_MOST_PIECE_ROWS, max(_PIECE_NUMBERS // len(self.schema), 1))
+    piece_rows: int  # of a row group
 
     @property
     def span_rows(self) -> int:
