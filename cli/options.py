@@ -38,6 +38,9 @@ Workers = Annotated[
         "--workers", metavar="N", help="Worker processes; 0: none but this one. Default: the job's.", show_default=False
     ),
 ]
+ScoringWorkers = Annotated[
+    int, Option("--workers", metavar="N", min=0, help="Ray workers that share the rows; 0: this process alone.")
+]
 Address = Annotated[
     str | None,
     Option(

@@ -67,6 +67,7 @@ training:
   restarts: 1                   # train from so many first weights, and keep the best model
   precision: float32            # or float64
   validate_every: 10            # steps between two looks at the validation rows
+  signals_every: null           # steps between two records of the error signal at each neuron; null: none
   l2_penalty: 0.0               # of the weights; 0: none
 
 stopping:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# `Client`, `train` and `resume` live above the library, in dbp.workers: this table is the one door that looks up.
+# `Client`, `train` and `resume` live above the library, in dbp.workers: this table looks them up (and `dbp.sklearn` its own).
 _HOMES = {
     "Callback": "dbp.training.callbacks",
     "Client": "dbp.workers.client",

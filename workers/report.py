@@ -26,16 +26,19 @@ from dbp.jobs.view import describe
 from dbp.models.model import Model, load_model
 from dbp.network.network import Network
 from dbp.reports.facts import Checksum, Column, Data, Facts, Outcome, Snapshot, Weights
-from dbp.reports.measures import chosen_steps, outcome, snapshot, spread_rows
+from dbp.reports.measures import chosen_steps, outcome
 from dbp.storage.atomic_files import storage_error
 from dbp.storage.checkpoints import Checkpoint
 from dbp.storage.records import open_record
 from dbp.sums.pool import serial_pool
+from dbp.sums.signals import Probe, spread_rows
 from dbp.training.observers import Observer
+from dbp.training.signals import PROBE_ROWS, read_signals
 from dbp.workers.job_checkpoints import PARAMETERS, Origin
 from dbp.workers.preparation import build_network, fit_columns, open_dataset, raw_workload
 
-MOST_SNAPSHOTS = 12
+MOST_SNAPSHOTS = 12  # computed for the page
+MOST_RECORDED = 100
 MOST_VALIDATION_ROWS = 20_000
 MOST_CELLS = 20_000_000  # of the table that are looked at for its summary
 _ROWS_AT_ONCE = 50_000
@@ -66,6 +69,7 @@ def gather(directory: JobDirectory, rows: int = 2000) -> Facts:
         weights=parts.weights,
         snapshots=parts.snapshots,
         signal_rows=parts.signal_rows,
+        recorded=parts.recorded,
         training_rows=parts.data.training_rows if parts.data else 0,
         data=parts.data,
         outcome=parts.outcome,
@@ -83,6 +87,7 @@ class _Parts:
     weights: Weights | None = None
     snapshots: list[Snapshot] = field(default_factory=list)
     signal_rows: int = 0
+    recorded: int = 0  # of the snapshots
     data: Data | None = None
     outcome: Outcome | None = None
 
@@ -114,6 +119,8 @@ class _Gathering:
         if known is not None:
             last = [*self._start(known[0]), *self._trained()][-1:]
             parts.weights = next((Weights(known[0], each.theta, each.label, known[1]) for each in last), None)
+            parts.snapshots = self._recorded(known[0])
+            parts.recorded = len(parts.snapshots)
         if dataset is None:
             return parts
         try:
@@ -127,11 +134,17 @@ class _Gathering:
     def _measure(self, parts: _Parts, dataset: Dataset, network: Network, encoding: Encoding) -> None:
         job = self.job
         dtype: np.dtype[np.floating] = np.dtype(job.training.precision)
-        inputs, targets = _rows(dataset, "train", dataset.training_rows, self.rows, encoding, dtype)
-        parts.signal_rows = len(inputs)
+        # Those that were recorded are over fewer rows: then the others are, too.
+        rows = PROBE_ROWS if parts.recorded else self.rows
+        probe = Probe(
+            network, job.loss, job.huber_delta, *_rows(dataset, "train", dataset.training_rows, rows, encoding, dtype)
+        )
+        parts.signal_rows = probe.rows
+        found = {each.step: each for each in parts.snapshots}
         for each in [*self._start(network), *self._trained()]:
-            signals = snapshot(each.step, each.label, network, each.theta, inputs, targets, job.loss, job.huber_delta)
-            parts.snapshots.append(signals)
+            if each.step not in found or each.label.endswith("(model)"):
+                found[each.step] = Snapshot(each.step, each.label, tuple(probe.sizes(each.theta)))
+        parts.snapshots = [found[step] for step in sorted(found)]
         if not dataset.validation_rows:
             self.notes["outcome"] = "the job has no validation rows (data.validation)"
         elif self.model is None:
@@ -144,6 +157,13 @@ class _Gathering:
     def _note(self, sections: tuple[str, ...], text: str) -> None:
         for section in sections:
             self.notes.setdefault(section, text)
+
+    def _recorded(self, network: Network) -> list[Snapshot]:
+        """Return the error signals that the run itself recorded."""
+        self.directory.fetch(self.directory.signals_file)
+        recorded = read_signals(self.directory.signals_file, tuple(network.sizes))
+        steps = chosen_steps(sorted(recorded), MOST_RECORDED)
+        return [Snapshot(step, f"step {step}", tuple(recorded[step])) for step in steps]
 
     def _load_model(self) -> Model | None:
         file = self.directory.model_file

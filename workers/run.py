@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, cast
@@ -48,6 +48,7 @@ from dbp.workers.preparation import (
     largest_vector_bytes,
     raw_workload,
 )
+from dbp.workers.signals import signals_of
 from dbp.workers.stopping_rules import stopping_rules
 from dbp.workers.warm_start import check_start, start_parameters
 
@@ -203,9 +204,12 @@ class Run:
             with _before_the_first_step(directory), self.setting.callbacks.recording(recorder.warning):
                 observer.started(self._plan(prepared, directory, progress, pool))
             with recording_failure(recorder), self.setting.callbacks.recording(recorder.warning):
-                store = replace(self._store(directory, prepared, observer), before=recorder.make_safe)
-                coordinator = self._coordinator(objective, store, observer)
-                outcome = coordinator.run(progress)
+                with signals_of(self.job, self.dataset, prepared, directory, recorder.lines_wait) as signals:
+                    store = replace(
+                        self._store(directory, prepared, observer), before=_both(recorder.make_safe, signals.make_safe)
+                    )
+                    coordinator = replace(self._coordinator(objective, store, observer), after=signals.after)
+                    outcome = coordinator.run(progress)
                 kept = self._kept(objective, outcome)
                 model = self._model(prepared, kept)
                 self._save_model(directory, model, outcome.progress.step)
@@ -331,6 +335,14 @@ class _Nowhere:
 
     def save(self, progress: Progress) -> None:
         pass
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def do() -> None:
+        first()
+        second()
+
+    return do
 
 
 class _History(Observer):

@@ -119,21 +119,30 @@ def _rule_problems(job: Job, dataset: Dataset, encoding: Encoding) -> Iterator[P
     for plan in dataset.plans:
         rule = rules[plan.name]
         if plan.kind != rule.kind:
-            yield _differs(job, f"data: column {show(plan.name)}", f"a {plan.kind}", f"a {rule.kind}")
+            key = "data.dates" if "date" in (plan.kind, rule.kind) else "data.categories"
+            yield _other_inputs(job, key, plan, f"is a {plan.kind}", f"a {rule.kind}")
         elif isinstance(rule, CategoryRule):
             if job.data.unknown != rule.unknown:
                 yield _differs(job, "data.unknown", job.data.unknown, rule.unknown)
             if plan.missing_class != rule.takes_missing:
-                yield from _other_filling(job, plan, rule.takes_missing)
+                yield _other_filling(job, plan, rule.takes_missing)
         elif isinstance(rule, DateRule) and plan.parts != rule.parts:
-            yield _differs(job, f"data.dates: column {show(plan.name)}", plan.parts, rule.parts)
+            yield _other_inputs(job, "data.dates", plan, f"is {', '.join(plan.parts)}", ", ".join(rule.parts))
         elif (plan.fill is None) != (rule.fill is None):
-            yield from _other_filling(job, plan, rule.fill is not None)
+            yield _other_filling(job, plan, rule.fill is not None)
 
 
-def _other_filling(job: Job, plan: FeaturePlan, there: bool) -> Iterator[Problem]:
-    words = ("missing values are refused", "missing values are taken")
-    yield _differs(job, f"data.impute: column {show(plan.name)}", words[not there], words[there])
+def _other_filling(job: Job, plan: FeaturePlan, there: bool) -> Problem:
+    words = ("refused", "taken")
+    return _other_inputs(job, "data.impute", plan, f"has missing values {words[not there]}", words[there])
+
+
+def _other_inputs(job: Job, key: str, plan: FeaturePlan, here: str, there: str) -> Problem:
+    return Problem(
+        key,
+        f"column {plan.name!r} {here} in the job, {there} in the model it starts from ({job.network.start_from}); "
+        "expected the same",
+    )
 
 
 def _standardisation(job: Job, encoding: Encoding) -> list[tuple[str, bool, Sequence[float], Sequence[float]]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dbp.data.table import Table, require_columns
@@ -96,7 +96,8 @@ def choose_features(
     """Return the feature columns: those that are listed (all, if None) without those that are dropped.
 
     A pattern stands for the columns that it fits, in the table's order, but for none in `never` (targets, weight). Columns of
-    `by_default_not` are features only where they are listed by name. DataError for a name or pattern that fits no column.
+    `by_default_not` are features only where they are named, here or as categories or dates. DataError for a name or pattern that
+    fits no column.
     """
     offered = [name for name in table.schema.names if name not in never]
     if features is None:
@@ -150,7 +151,12 @@ def plan_features(
         ("data.impute", [entry for entry, _ in impute]),
     ):
         _require_used(table, key, entries, names, splitting)
-    return tuple(_plan(table, name, options) for name in names)
+    plans = tuple(_plan(table, name, options) for name in names)
+    for entry, rule in impute:
+        if not any(fits(entry, plan.name) and _suits(rule, plan.kind) for plan in plans):
+            wanted = "category" if rule == "class" else "column of numbers or dates"
+            raise DataError(f"{table.path}: data.impute: {entry!r} fits no {wanted}, and {rule} is for those")
+    return plans
 
 
 def _require_used(
@@ -159,7 +165,7 @@ def _require_used(
     for entry in entries:
         if not any(fits(entry, name) for name in names):
             shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            more = "; a column that splits rows is one only where data.features names it" if entry in splitting else ""
+            more = "; a column that splits rows is one only where it is named" if entry in splitting else ""
             raise DataError(f"{table.path}: {key}: {entry!r} is none of the features; expected one of: {shown}{more}")
 
 
@@ -169,29 +175,42 @@ def _plan(table: Table, name: str, options: ColumnOptions) -> FeaturePlan:
     date = _match([entry for entry, _ in options.dates], name)
     if named and date is not None:
         raise DataError(f"{table.path}: column {name!r} is in data.categories and in data.dates; expected one of them")
-    rule = _impute(options, name)
     if date is not None:
         plan = FeaturePlan(name, "date", parts=dict(options.dates)[date])
     elif named or _is_category(kind):
-        plan = FeaturePlan(name, "category", missing_class=rule == "class", named=named)
+        plan = FeaturePlan(name, "category", named=named)
     else:
         plan = FeaturePlan(name)
-    if plan.kind == "category":
-        if rule not in (None, "class") and isinstance(options.impute, tuple):
-            raise DataError(f"{table.path}: data.impute: {name!r} is a category, which has no {rule}; expected `class`")
+    rule = _impute(table, plan, options)
+    if rule is None:
         return plan
     if rule == "class":
-        raise DataError(
-            f"{table.path}: data.impute: {name!r} is a {plan.kind}, and `class` is for categories; expected mean, median or zero"
-        )
-    return FeaturePlan(name, plan.kind, plan.parts, rule, options.missing_indicator and rule is not None)
+        return replace(plan, missing_class=True)
+    return replace(plan, fill=rule, indicator=options.missing_indicator)
 
 
-def _impute(options: ColumnOptions, name: str) -> Impute | None:
+def _impute(table: Table, plan: FeaturePlan, options: ColumnOptions) -> Impute | None:
+    """Return the rule for a column: that of its own name, else of the first pattern that fits it and suits its kind.
+
+    DataError where its own name has a rule that does not suit it.
+    """
     if not isinstance(options.impute, tuple):
-        return options.impute
-    entry = _match([entry for entry, _ in options.impute], name)
-    return None if entry is None else dict(options.impute)[entry]
+        return options.impute if options.impute is not None and _suits(options.impute, plan.kind) else None
+    rules = dict(options.impute)
+    own = rules.get(plan.name)
+    if own is None:
+        return next((r for entry, r in options.impute if fits(entry, plan.name) and _suits(r, plan.kind)), None)
+    if _suits(own, plan.kind):
+        return own
+    if plan.kind == "category":
+        raise DataError(f"{table.path}: data.impute: {plan.name!r} is a category, which has no {own}; expected `class`")
+    raise DataError(
+        f"{table.path}: data.impute: {plan.name!r} is a {plan.kind}, and `class` is for categories; expected mean, median or zero"
+    )
+
+
+def _suits(rule: Impute, kind: Kind) -> bool:
+    return (rule == "class") == (kind == "category")
 
 
 def _match(entries: Sequence[str], name: str) -> str | None:

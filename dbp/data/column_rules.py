@@ -176,16 +176,11 @@ class CategoryRule:
         """Whether the column is taken as it is."""
         return False
 
-    def raw(self, column: pa.Array | pa.ChunkedArray, name: str, source: str, places: Places) -> Raw:
-        """Return the inputs (rows, width) of a column. DataError for cells and types that cannot be used."""
-        inputs = self.indices(column, name, source, places)
-        one_hot = np.zeros((len(inputs), self.width))
-        rows = np.flatnonzero(inputs >= 0)
-        one_hot[rows, inputs[rows]] = 1.0
-        return one_hot
-
     def indices(self, column: pa.Array | pa.ChunkedArray, name: str, source: str, places: Places) -> NDArray[np.int64]:
-        """Return the number of the input that is 1 for each row (rows,), -1 for none. DataError as `raw`."""
+        """Return the number of the input that is 1 for each row (rows,), -1 for none.
+
+        DataError for cells and types that cannot be used.
+        """
         from dbp.data.categories import class_numbers
 
         known = (*self.classes, *self.rare)

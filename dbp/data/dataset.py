@@ -79,7 +79,9 @@ class Dataset:
         require_columns(table, others)
         splitting = () if split is None or split.column is None else (split.column,)
         require_columns(table, splitting)
-        chosen = choose_features(table, features, options.drop, others, splitting)
+        named = {*options.categories, *(entry for entry, _ in options.dates)}
+        hidden = [name for name in splitting if name not in named]
+        chosen = choose_features(table, features, options.drop, others, hidden)
         if not chosen:
             raise DataError(
                 f"{table.path}: no column but the target {', '.join(targets)}; expected features to learn from"

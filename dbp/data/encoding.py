@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.data.column_plan import ColumnOptions, FeaturePlan
-from dbp.data.column_rules import ColumnRule, DateRule, NumberRule, rule_from_json
+from dbp.data.column_rules import CategoryRule, ColumnRule, NumberRule, rule_from_json
+from dbp.data.fitting import FittedColumns, per_input, shifts_and_scales
 from dbp.data.table import describe_missing, require_unique
 from dbp.errors import DataError
 
@@ -76,15 +77,15 @@ class Encoding:
 
         `zoned` are the date columns that have a time zone.
         """
-        means, scales, warnings = _fit(summary)
+        means, scales, warnings = shifts_and_scales(summary)
         regression = task == "regression"
         count = len(means) - (len(targets) if regression else 0)
         plain = np.arange(len(means)) < count
         keep = np.where(plain, standardize, standardize_target)
-        fitted = _Columns(summary, means)
+        fitted = FittedColumns(summary, means)
         means, scales = np.where(keep, means, 0.0), np.where(keep, scales, 1.0)
         rules, more = fitted.rules(plans or [FeaturePlan(name) for name in features], options or ColumnOptions(), zoned)
-        inputs = _per_input(rules, means[:count].tolist(), scales[:count].tolist())
+        inputs = per_input(rules, means[:count].tolist(), scales[:count].tolist())
         return cls(
             features=tuple(features),
             mean=tuple(mean for mean, _ in inputs),
@@ -121,7 +122,7 @@ class Encoding:
             if self.rules:
                 _require(table, self.features, source)
                 columns = zip(self.features, self.rules, strict=True)
-                raws = (rule.raw(table.column(name), name, source, places) for name, rule in columns)
+                raws = (_raw(rule, table.column(name), name, source, places) for name, rule in columns)
                 return self._joined(raws, table.num_rows, dtype, source, places)
             wide = numbers_of(table, self.features, source, places)
         if self.rules:
@@ -139,20 +140,26 @@ class Encoding:
 
     def _joined(
         self,
-        raws: Iterable[NDArray[np.float64]],
+        raws: Iterable[NDArray[Any]],
         rows: int,
         dtype: np.dtype[np.floating],
         source: str,
         places: Places,
     ) -> Floats:
-        """Return the inputs (rows, width) of the columns' raw ones, shifted and scaled: one column after another is in memory."""
+        """Return the inputs (rows, width) of the columns' raw ones, shifted and scaled: one column after another is in memory.
+
+        Of a category, raw is the number of the input that is 1 (rows,), -1 for none.
+        """
         inputs, start = np.empty((rows, self.width), dtype), 0
-        for name, raw in zip(self.features, raws, strict=True):
-            stop = start + raw.shape[1]
-            names = [name] * raw.shape[1]
-            inputs[:, start:stop] = _scaled(
-                raw, self.mean[start:stop], self.scale[start:stop], dtype, names, source, places
-            )
+        for name, rule, raw in zip(self.features, self.rules, raws, strict=True):
+            stop = start + rule.width
+            if isinstance(rule, CategoryRule):
+                inputs[:, start:stop] = 0
+                known = np.flatnonzero(raw >= 0)
+                inputs[known, start + raw[known]] = 1
+            else:
+                mean, scale, names = self.mean[start:stop], self.scale[start:stop], [name] * rule.width
+                inputs[:, start:stop] = _scaled(raw, mean, scale, dtype, names, source, places)
             start = stop
         return inputs
 
@@ -265,58 +272,10 @@ class Encoding:
         return result
 
 
-class _Columns:
-    """What the training rows say of feature columns: makes each column's rule."""
-
-    def __init__(self, summary: ColumnSummary, means: NDArray[np.float64]) -> None:
-        self._summary, self._means = summary, means
-
-    def rules(
-        self, plans: Sequence[FeaturePlan], options: ColumnOptions, zoned: Collection[str]
-    ) -> tuple[list[ColumnRule], list[str]]:
-        """Return a rule per plan, and warnings."""
-        rules: list[ColumnRule] = []
-        warnings: list[str] = []
-        first = 0  # of the plan's quantities
-        for plan in plans:
-            if plan.kind == "category":
-                from dbp.data.categories import category_rule
-
-                found = self._summary.vocabularies[plan.name]
-                rule, more = category_rule(plan, found, options, self._summary.rows)
-                rules.append(rule)
-                warnings += more
-                continue
-            fills = self._fills(plan, first)
-            indicator = plan.indicator and bool(self._summary.counts[first] < self._summary.rows)
-            if plan.kind == "date":
-                rules.append(DateRule(plan.parts, plan.name in zoned, fills, indicator))
-            else:
-                rules.append(NumberRule(None if fills is None else fills[0], indicator))
-            first += len(plan.quantities)
-        return rules, warnings
-
-    def _fills(self, plan: FeaturePlan, first: int) -> tuple[float, ...] | None:
-        if plan.fill is None:
-            return None
-        names = [quantity.name for quantity in plan.quantities]
-        if plan.fill == "zero":
-            return (0.0,) * len(names)
-        if plan.fill == "median":
-            return tuple(self._summary.points[name].median() for name in names)
-        return tuple(self._means[first : first + len(names)].tolist())
-
-
-def _per_input(
-    rules: Sequence[ColumnRule], means: Sequence[float], scales: Sequence[float]
-) -> list[tuple[float, float]]:
-    """Return shift and scale of each input: those of the numbers in order, 0 and 1 for what is 0 or 1 itself."""
-    numbers = iter(zip(means, scales, strict=True))
-    inputs = []
-    for rule in rules:
-        inputs += [next(numbers) for _ in range(rule.scaled)]
-        inputs += [(0.0, 1.0)] * (rule.width - rule.scaled)
-    return inputs
+def _raw(rule: ColumnRule, column: pa.Array | pa.ChunkedArray, name: str, source: str, places: Places) -> NDArray[Any]:
+    if isinstance(rule, CategoryRule):
+        return rule.indices(column, name, source, places)
+    return rule.raw(column, name, source, places)
 
 
 def _leaves_truth_alone(rules: Sequence[ColumnRule], means: Sequence[float], scales: Sequence[float]) -> bool:
@@ -332,29 +291,6 @@ def _leaves_truth_alone(rules: Sequence[ColumnRule], means: Sequence[float], sca
 
 _NAMES = ("features", "targets")
 _NUMBERS = ("mean", "scale", "target_mean", "target_scale")
-
-
-def _fit(summary: ColumnSummary) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """Return shift and scale of each column, and warnings about columns that cannot be standardised as others are."""
-    low, high = summary.minimum, summary.maximum
-    constant = low == high
-    with np.errstate(invalid="ignore"):
-        deviation = np.sqrt(summary.m2 / np.maximum(summary.counts, 1))
-    # Squares of 1e160 and of 1e-170 are no numbers of float64 any more: such columns are scaled by their range.
-    extreme = ~constant & ~(np.isfinite(deviation) & np.isfinite(summary.mean) & (deviation > 0))
-    # All values alike: their own value is the exact mean, so that they encode to exactly 0.
-    means = np.where(constant, low, np.where(extreme, low / 2 + high / 2, summary.mean))
-    scales = np.where(constant, 1.0, np.where(extreme, high / 2 - low / 2, deviation))
-    scales = np.where(scales == 0, 1.0, scales)  # half of the smallest number there is
-    warnings = []
-    for name, same, value, odd in zip(summary.names, constant, low, extreme, strict=True):
-        if same:
-            warnings.append(f"column {name!r} has one value only ({value:g}), so nothing can be learnt from it")
-        elif odd:
-            warnings.append(
-                f"column {name!r} has numbers too large or too small to square; it is scaled by its range instead"
-            )
-    return means, scales, warnings
 
 
 def _places(row_numbers: int | Places, rows: int) -> Places:

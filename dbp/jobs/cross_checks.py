@@ -198,7 +198,7 @@ def _columns(values: Values) -> Iterator[Problem]:
 def _splitting(values: Values) -> Iterator[Problem]:
     data = _section(values, "data")
     split, validation = data.get("validation_split"), data.get("validation")
-    if not isinstance(split, Mapping):
+    if not isinstance(split, Mapping) or not set(split) <= {"group", "time", "stratify"}:
         return
     named = [key for key in ("group", "time") if isinstance(split.get(key), str)]
     asked = [*named, *(["stratify"] if split.get("stratify") is True else [])]

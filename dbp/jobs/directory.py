@@ -91,6 +91,11 @@ class JobDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def signals_file(self) -> Path:
+        """One JSON object per recorded step, where `training.signals_every` asks for it (see `dbp.training.signals`)."""
+        return self.path / "signals.jsonl"
+
+    @property
     def environment_file(self) -> Path:
         """Versions, CPU, instructions and data fingerprint (see `environment.py`)."""
         return self.path / "environment.json"

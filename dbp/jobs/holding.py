@@ -15,7 +15,7 @@ from dbp.storage.atomic_files import storage_error, write_bytes
 from dbp.storage.mirror import Mirror
 from dbp.storage.remote import Folder
 
-LINE_FILES = ("metrics.jsonl", "log.txt")
+LINE_FILES = ("metrics.jsonl", "signals.jsonl", "log.txt")
 _AT_START = ("job.yaml", "status.json", "environment.json", "sweep.json", *LINE_FILES)
 
 Warn = Callable[[str], None]

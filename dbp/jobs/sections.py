@@ -129,7 +129,8 @@ class DataOptions(Section):
         default=None,
         description="What takes the place of a missing number or date: the `mean` or `median` of the training rows that have one, "
         "or `zero`; for all columns, or in a section for some, such as `{age: median, lab_*: mean, carrier: class}`. `class`, for "
-        "categories, makes missing a class of its own. By default missing values are refused.",
+        "categories, makes missing a class of its own; a pattern is for the columns that its rule suits. By default missing values "
+        "are refused.",
     )
     missing_indicator: bool = Field(
         default=False,
@@ -252,6 +253,13 @@ class TrainingOptions(Section):
     restarts: int = Field(default=1, ge=1, le=MOST_MEMBERS, description=RESTARTS_MEANING)
     precision: Precision = Field(default="float32", description="Floating-point numbers to compute with.")
     validate_every: int = Field(default=10, ge=1, description="Measure on the validation rows every so many steps.")
+    signals_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="Record every so many steps how large the error signal is at each neuron (signals.jsonl, which `dbp report` "
+        "draws; see docs/report.md). null: not at all. Changes no bit.",
+        json_schema_extra={"expected": "a whole number of 1 or more, or null"},
+    )
     l2_penalty: float = Field(
         default=0.0, ge=0, description="lambda: lambda/2 times the sum of squared weights is added to the objective."
     )

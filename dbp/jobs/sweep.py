@@ -67,6 +67,7 @@ _REFUSED = {
     "workers": "changes no bit, and all runs share the same workers; expected it outside the sweep",
     "audit": "changes no bit; expected it outside the sweep",
     "checkpoint": "changes no bit; expected it outside the sweep",
+    "training.signals_every": "changes no bit; expected it outside the sweep",
     "service": "changes no bit; expected it outside the sweep",
     "sweep": "is the sweep itself; expected keys of the job",
 }

@@ -8,7 +8,7 @@ on who computed which part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dbp.models.model import Batch, Model
 
 PART_ROWS = 65_536
+PARTS = 4  # of a span
 _PART_NUMBERS = 1 << 22  # outputs of a part: 32 MiB in float64
 
 Part: TypeAlias = ClassPart | NumberPart
@@ -47,17 +48,17 @@ class Evaluator:
     model: Model
     rows: int
     weight: str | None = None
+    part_rows: int = field(init=False)  # of a part; it travels along
+
+    def __post_init__(self) -> None:
+        part_rows = min(PART_ROWS, max(_PART_NUMBERS // self.model.network.sizes[-1], 256))
+        object.__setattr__(self, "part_rows", part_rows)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the table must have."""
         encoding = self.model.encoding
         return tuple(dict.fromkeys((*encoding.features, *encoding.targets, *filter(None, [self.weight]))))
-
-    @property
-    def part_rows(self) -> int:
-        """The rows of a part."""
-        return min(PART_ROWS, max(_PART_NUMBERS // self.model.network.sizes[-1], 256))
 
     def parts(self, batches: Iterable[Batch]) -> Iterator[Part]:
         """Yield the parts of batches that follow each other, the first of which begins a part."""
@@ -126,3 +127,29 @@ class Evaluator:
             outputs = self.model.network.sizes[-1]
             return ClassMeter(encoding.classes, outputs, self.model.loss, self.rows, weighted)
         return NumberMeter(encoding.targets, encoding.target_units(), self.rows, weighted)
+
+
+@dataclass(frozen=True)
+class EvaluationTask:
+    """Measures spans of a table; see `Task`."""
+
+    evaluator: Evaluator
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See `Task`."""
+        return self.evaluator.columns
+
+    @property
+    def span_rows(self) -> int:
+        """See `Task`."""
+        return PARTS * self.evaluator.part_rows
+
+    @property
+    def result_bytes(self) -> int:
+        """See `Task`. Scores are the largest of it."""
+        return self.span_rows * 8 * (self.evaluator.model.network.sizes[-1] + 2) + (1 << 20)
+
+    def compute(self, batches: Iterable[Batch]) -> list[Part]:
+        """See `Task`."""
+        return list(self.evaluator.parts(batches))

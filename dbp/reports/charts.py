@@ -11,6 +11,7 @@ from dbp.reports.markup import Markup, join, number, shortened, tag
 WIDTH, HEIGHT = 380, 230  # of a chart, in its own units; it is as wide as its place
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 30
 MOST_POINTS = 400
+MOST_WIDE = 24  # columns of a grid whose cells have room for text
 LOG_FROM = 30.0  # largest over smallest, from which on a straight scale hides the end of the curve
 
 
@@ -122,9 +123,12 @@ class Cell:
 
 def grid(title: str, rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[Cell]], head: str) -> Markup:
     """Return a grid of shaded cells; `head` says what rows and columns are."""
-    width, height, left, top = 66, 28, 120, 46
+    wide = len(columns) <= MOST_WIDE
+    width, height, top = 66 if wide else max(7, 900 // len(columns)), 28, 46
+    left = 24 + 7 * min(18, max(map(len, rows)))
     parts: list[Markup] = [tag("text", head, x=4, y=16, class_="small")]
-    for place, name in enumerate(columns):
+    named = range(len(columns)) if wide else sorted({round(part * (len(columns) - 1) / 8) for part in range(9)})
+    for place, name in ((each, columns[each]) for each in named):
         x = left + width * place + width / 2
         parts.append(tag("text", shortened(name, 11), tag("title", name), x=x, y=top - 8, class_="small middle"))
     for row, name in enumerate(rows):
@@ -137,13 +141,14 @@ def grid(title: str, rows: Sequence[str], columns: Sequence[str], cells: Sequenc
                 tag("title", cell.says),
                 x=x + 1,
                 y=y + 1,
-                width=width - 2,
+                width=width - (2 if wide else 1),
                 height=height - 2,
-                rx=3,
+                rx=3 if wide else 0,
                 class_="shade",
                 fill_opacity=round(0.04 + 0.71 * cell.shade, 3),
             )
-            parts.append(tag("g", box, tag("text", cell.text, x=x + width / 2, y=y + 18, class_="cell middle")))
+            inside = tag("text", cell.text, x=x + width / 2, y=y + 18, class_="cell middle") if wide else None
+            parts.append(tag("g", box, inside))
     size = (left + width * len(columns) + 4, top + height * len(rows) + 4)
     svg = tag(
         "svg", *parts, width=size[0], height=size[1], viewBox=f"0 0 {size[0]} {size[1]}", role="img", aria_label=title

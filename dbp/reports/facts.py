@@ -115,7 +115,8 @@ class Facts:
     model: Model | None = None
     weights: Weights | None = None
     snapshots: Sequence[Snapshot] = ()
-    signal_rows: int = 0
+    signal_rows: int = 0  # 0: as many as the run took, where the table is gone
+    recorded: int = 0  # snapshots that the run itself recorded
     training_rows: int = 0
     data: Data | None = None
     outcome: Outcome | None = None

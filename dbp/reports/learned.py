@@ -23,13 +23,14 @@ def signals(facts: Facts) -> Markup:
     found = facts.snapshots
     if not found or facts.weights is None:
         return note(facts, "signals") or tag("p", "No error signal could be computed.", class_="note")
-    rows = f"{facts.signal_rows:,} training rows"
+    rows = f"{facts.signal_rows:,} training rows" if facts.signal_rows else "the training rows that the run took"
     if facts.training_rows > facts.signal_rows:
         rows += f" (of {facts.training_rows:,}, spread evenly)"
+    how = f"{facts.recorded} of them recorded by the run" if facts.recorded else "computed for this page"
     told = (
         "The error enters at the outputs and travels back, layer by layer, to the inputs: the signal of a neuron is the "
-        f"derivative of the error by its output. Shown is its root mean square over {rows}, computed for this page at "
-        f"{len(found)} set{'s' if len(found) > 1 else ''} of parameters. Where it shrinks on its way, front "
+        f"derivative of the error by its output. Shown is its root mean square over {rows}, at "
+        f"{len(found)} set{'s' if len(found) > 1 else ''} of parameters, {how}. Where it shrinks on its way, front "
         "layers learn slowly; where it grows, steps overshoot."
     )
     start = (

@@ -9,40 +9,9 @@ from numpy.typing import NDArray
 
 from dbp.data.encoding import Encoding
 from dbp.models.model import Model
-from dbp.network.backprop import Kernel
-from dbp.network.losses import LossName
-from dbp.network.network import Network
-from dbp.reports.facts import Confusion, Outcome, Residuals, Snapshot
+from dbp.reports.facts import Confusion, Outcome, Residuals
 
 Array = NDArray[np.floating]
-
-
-def spread_rows(rows: int, most: int, pieces: int = 40) -> list[tuple[int, int]]:
-    """Return row ranges [start, stop) of at most `most` rows in all, spread evenly over `rows`: a table may be sorted."""
-    if rows <= most:
-        return [(0, rows)]
-    pieces = min(pieces, most)
-    length = most // pieces
-    starts = [(rows - length) * piece // max(1, pieces - 1) for piece in range(pieces)]
-    return [(start, start + length) for start in starts]
-
-
-def snapshot(
-    step: int,
-    label: str,
-    network: Network,
-    theta: Array,
-    inputs: Array,
-    targets: Array | NDArray[np.int32],
-    loss: LossName,
-    huber_delta: float,
-) -> Snapshot:
-    """Return the size of the error signal at `theta` (P,), for inputs (rows, N_0) and targets as the kernel takes them."""
-    kernel = Kernel(network, loss, theta.dtype, huber_delta=huber_delta)
-    signals = kernel.error_signals(np.ascontiguousarray(theta), inputs, targets)
-    with np.errstate(over="ignore", invalid="ignore"):
-        layers = tuple(np.sqrt(np.square(signal.astype(np.float64)).mean(axis=0)) for signal in signals)
-    return Snapshot(step, label, layers)
 
 
 def chosen_steps(steps: Sequence[int], most: int) -> list[int]:

@@ -69,6 +69,7 @@ class Coordinator:
     observer: Observer
     remember: Remember = field(default_factory=Remember)
     clock: Callable[[], float] = time.perf_counter  # seconds
+    after: Callable[[int, Vector], None] = lambda step, parameters: None  # looks at the parameters after each step
 
     def run(self, progress: Progress) -> Outcome:
         """Train from `progress` until a rule ends it; the last progress is saved.
@@ -122,6 +123,7 @@ class Coordinator:
         )
         metrics, following = self._validated(metrics, following)
         self.observer.step(replace(metrics, seconds=self.clock() - began))
+        self.after(step, result.parameters)
         return following
 
     def _converse(self, progress: Progress, step: int) -> tuple[StepResult, Evaluated]:

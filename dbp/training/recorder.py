@@ -32,8 +32,8 @@ class Recorder(Observer):
         self._directory = directory
         self._attempt = attempt
         self._warn = warn
-        self._metrics = MetricsWriter(directory.metrics_file, self._lines_wait)
-        self._log = KeptLines(directory.log_file, self._lines_wait)
+        self._metrics = MetricsWriter(directory.metrics_file, self.lines_wait)
+        self._log = KeptLines(directory.log_file, self.lines_wait)
         self._keeper: StatusKeeper | None = None  # from the start of training on
 
     def started(self, plan: Plan) -> None:
@@ -120,7 +120,8 @@ class Recorder(Observer):
             raise RuntimeError("training has not started")
         return self._keeper
 
-    def _lines_wait(self, error: StorageError) -> None:
+    def lines_wait(self, error: StorageError) -> None:
+        """Tell of lines of a record that cannot be written now."""
         self._trouble(f"{error}; training goes on, and the lines are kept in memory until they can be written")
 
     def _trouble(self, text: str) -> None:

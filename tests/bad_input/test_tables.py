@@ -113,7 +113,21 @@ COLUMNS = {
     "target": ("data.target=lable", "no column 'lable' (did you mean 'label'?); the columns are: n, x, label"),
     "feature": ("data.features=[x, nn]", "no column 'nn' (did you mean 'n'?)"),
     "nothing near": ("data.target=weight", "no column 'weight'; the columns are: n, x, label"),
-    "text as a feature": ("data.target=n", "column 'label', row 1 ", "'low'; expected numbers; leave the column out"),
+    "text as a quantity": (
+        "data.target=n",
+        "data.weight=label",
+        "column 'label', row 1 ",
+        "'low'; expected numbers; leave",
+    ),
+    "no pattern fits": (
+        "data.features=['z*']",
+        "'z*' fits no column; expected a pattern for some of: n, x",
+    ),
+    "drop of no column": ("data.drop=[nn]", "no column 'nn' (did you mean 'n'?)"),
+    "category of no feature": ("data.categories=[label]", "'label' is none of the features"),
+    "numbers as dates": ("data.dates=[x]", "column 'x' holds double; expected dates"),
+    "a mean of classes": ("data.categories=[n]", "data.impute={n: mean}", "'n' is a category, which has no mean"),
+    "a class of numbers": ("data.impute={x: class}", "'x' is a number, and `class` is for categories"),
     "shares as classes": ("data.target=x", "data.features=[n]", "column 'x', row 2 ", "expected a class label"),
 }
 
@@ -125,6 +139,13 @@ def test_columns_that_do_not_fit(dbp: Dbp, job: Path, case: str) -> None:
     words = [word for word in COLUMNS[case] if word not in settings]
     ran = dbp("run", "job.yaml", *(word for setting in settings for word in ("--set", setting)))
     ran.refuses("table.csv: ", *words)
+
+
+def test_a_validation_table_with_other_columns(dbp: Dbp, job: Path, tmp_path: Path) -> None:
+    """The column that is missing, the nearest that is there, and which table it is."""
+    (tmp_path / "other.csv").write_text("n,xx,label\n1,0.5,low\n")
+    ran = dbp("run", "job.yaml", "--set", "data.validation=other.csv")
+    ran.refuses("other.csv: no column 'x' (did you mean 'xx'?); the columns are: n, xx, label")
 
 
 def test_one_class_only(dbp: Dbp, job: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Ray's own faults are switched on by its environment variables, so each of those 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -84,14 +85,17 @@ print(hashlib.sha256(theta.tobytes()).hexdigest())
 
 
 def in_a_ray_of_its_own(
-    calls: str, steps: int, sizes: tuple[int, ...] = (6, 9, 3), before: str = "", **ray: str
+    calls: str,
+    steps: int,
+    sizes: tuple[int, ...] = (6, 9, 3),
+    before: str = "",
+    prefix: tuple[str, ...] = (),
+    **ray: str,
 ) -> int:
     """Make some steps; return how many workers were lost. The bits are compared with those of this process."""
-    import hashlib
-
     path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-c", RUN, calls, str(steps), ",".join(map(str, sizes)), before],
+        [*prefix, sys.executable, "-c", RUN, calls, str(steps), ",".join(map(str, sizes)), before],
         env={**os.environ, "PYTHONPATH": path, **ray},
         capture_output=True,
         text=True,
@@ -132,3 +136,12 @@ def test_a_full_object_store_changes_nothing(calls: str) -> None:
     """All of Ray's shared memory is taken: vectors over links do not need it, others go by way of Ray's spill folder."""
     fill = "kept = []\nfor _ in range(11): kept.append(ray.put(np.ones(8 << 20, np.uint8)))"
     assert in_a_ray_of_its_own(calls, 5, sizes=(500, 1000, 3), before=fill) == 0
+
+
+@pytest.mark.long
+def test_a_shared_memory_folder_that_is_too_small() -> None:
+    """As in a container that was given 1 MiB of it: Ray keeps its store elsewhere, dbp's own memory has no file there."""
+    own = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"', "sh")
+    if subprocess.run([*own, "true"], capture_output=True).returncode != 0:
+        pytest.skip("this machine mounts nothing in a namespace of its own: root only")
+    assert in_a_ray_of_its_own("link", 5, sizes=(500, 1000, 3), prefix=own) == 0

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 import dbp
 from dbp.data.encoding import Encoding
 from dbp.models.model import Model
-from dbp.reports.measures import chosen_steps, outcome, snapshot, spread_rows
+from dbp.reports.facts import Snapshot
+from dbp.reports.measures import chosen_steps, outcome
+from dbp.sums.signals import Probe, spread_rows
 
 
 def test_a_snapshot_is_the_rms_of_the_recursion() -> None:
@@ -24,7 +26,7 @@ def test_a_snapshot_is_the_rms_of_the_recursion() -> None:
     deltas = [hidden @ second.weights + second.bias - targets]
     deltas.insert(0, deltas[0] @ second.weights.T)
     deltas.insert(0, (deltas[0] * (1 - hidden**2)) @ first.weights.T)
-    found = snapshot(7, "x", network, theta, inputs, targets, "squared_error", 1.0)
+    found = Snapshot(7, "x", tuple(Probe(network, "squared_error", 1.0, inputs, targets).sizes(theta)))
     assert [len(layer) for layer in found.layers] == [3, 4, 2]
     for layer, delta in zip(found.layers, deltas, strict=True):
         assert layer == pytest.approx(np.sqrt((delta**2).mean(axis=0)), rel=1e-12)

@@ -1,0 +1,21 @@
+"""scikit-learn's own checks of an estimator: all pass, none is expected to fail."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from dbp.sklearn import MLPClassifier, MLPRegressor
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    [
+        MLPClassifier(),
+        MLPRegressor(),
+        MLPClassifier((5,), solver="lbfgs", max_iter=100),
+        MLPRegressor(hidden_layer_sizes=(5,), solver="lbfgs", max_iter=100),
+    ]
+)
+def test_every_check_of_scikit_learn_passes(estimator, check):
+    check(estimator)
