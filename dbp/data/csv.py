@@ -12,17 +12,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from dbp.data.table import BATCH_ROWS, ROW_NUMBERS, file_fingerprint, require_unique
+from dbp.data.table import BATCH_ROWS, ROW_NUMBERS, require_unique
+from dbp.data.table_file import TableFile
 from dbp.errors import DataError
-
-if TYPE_CHECKING:
-    from dbp.data.remote_file import LocalCopy, RemoteFile
 
 _CANDIDATES = (pa.bool_(), pa.int64(), pa.float64())
 _MISSING = ["", "NA", "NaN", "nan", "null", "NULL", "N/A"]
@@ -40,25 +37,17 @@ class _Header:
 class CsvTable:
     """See `Table`."""
 
-    def __init__(self, place: Path, path: str, header: _Header, schema: pa.Schema, row_count: int) -> None:
-        self._place = place
+    def __init__(self, source: TableFile, header: _Header, schema: pa.Schema, row_count: int) -> None:
+        self._source = source
         self._header = header
-        self.path = path
+        self.path = source.path
         self.schema = schema
         self.row_count = row_count
-        self.copy: LocalCopy | None = None  # which the place opens, of a table at a URI
 
     @classmethod
-    def open_remote(cls, file: RemoteFile) -> CsvTable:
-        """Take a copy of the file and read that. See `open`."""
-        copy = file.copy()
-        table = cls.open(copy.path, file.uri)
-        table.copy = copy
-        return table
-
-    @classmethod
-    def open(cls, place: Path, path: str) -> CsvTable:
+    def open(cls, source: TableFile, learnt: object | None = None) -> CsvTable:
         """Read the file once. DataError for a ragged row, a repeated column name, an open quote, or text that is not UTF-8."""
+        place, path = source.local(), source.path
         header = _header(place, path)
         names = header.names
         fitting = {name: list(_CANDIDATES) for name in names}
@@ -75,13 +64,13 @@ class CsvTable:
                 "Is the file truncated, or a quote missing further up?"
             )
         schema = pa.schema([(name, (fitting[name] or [pa.string()])[0]) for name in names])
-        return cls(place, path, header, schema, rows)
+        return cls(source, header, schema, rows)
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table`. A CSV file has no index: everything before `start` is read and passed over."""
         types = {name: self.schema.field(name).type for name in columns}
         place = 0
-        for batch in _read(self._place, self.path, self._header, types, columns):
+        for batch in _read(self._source.local(), self.path, self._header, types, columns):
             low, high = max(start - place, 0), min(stop - place, batch.num_rows)
             for first in range(low, high, BATCH_ROWS):
                 yield batch.slice(first, min(BATCH_ROWS, high - first)).select(list(columns))
@@ -91,11 +80,14 @@ class CsvTable:
 
     def fingerprint(self) -> str:
         """See `Table`."""
-        return file_fingerprint(self._place)
+        return self._source.fingerprint()
+
+    def learnt(self) -> None:
+        """See `Table`."""
 
     def reading_bytes(self, columns: Sequence[str]) -> int:
         """See `Table`."""
-        return min(_BLOCKS_AT_ONCE * _BLOCK_BYTES, 2 * self._place.stat().st_size)
+        return min(_BLOCKS_AT_ONCE * _BLOCK_BYTES, 2 * self._source.size())
 
 
 def _fits(column: pa.Array, kind: pa.DataType) -> bool:

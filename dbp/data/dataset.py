@@ -69,9 +69,10 @@ class Dataset:
                 f"{table.path}: {both[0]!r} is the target and listed in data.features; expected one or the other"
             )
         dataset = cls(train, validation, chosen, targets, task, seed, weight)
+        dataset.__dict__["_train_table"] = table  # which is open already
         tables = [table]
-        if isinstance(validation, str):
-            tables.append(open_table(validation))
+        if dataset._validation_table is not None:
+            tables.append(dataset._validation_table)
             require_columns(tables[1], (*chosen, *others))
         for each in tables:
             dataset._check_rows(each)
@@ -216,11 +217,17 @@ class Dataset:
 
     @cached_property
     def _train_table(self) -> Table:
-        return open_table(self.train)
+        return open_table(self.train, self._learnt.get("_train_table"))
 
     @cached_property
     def _validation_table(self) -> Table | None:
-        return open_table(self.validation) if isinstance(self.validation, str) else None
+        if not isinstance(self.validation, str):
+            return None
+        return open_table(self.validation, self._learnt.get("_validation_table"))
+
+    @cached_property
+    def _learnt(self) -> dict[str, object]:
+        return {}
 
     @cached_property
     def _split(self) -> Split | None:
@@ -229,8 +236,10 @@ class Dataset:
         return Split(self._train_table.row_count, self.validation, self.seed)
 
     def __getstate__(self) -> dict[str, object]:
-        # Open files stay in their process; each opens its own.
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        # Open files stay in their process; each opens its own, and is told what this one learnt by opening them.
+        tables = {name: self.__dict__.get(name) for name in ("_train_table", "_validation_table")}
+        learnt = self._learnt | {name: table.learnt() for name, table in tables.items() if table is not None}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"_learnt": learnt}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)

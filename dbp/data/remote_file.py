@@ -12,19 +12,26 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from dbp.data.table_file import TableFile
 from dbp.errors import DataError
 from dbp.storage.atomic_files import storage_error
 from dbp.storage.remote import RemoteFolder
 from dbp.storage.uris import parent_and_name, parse_uri
 
 
-class RemoteFile:
+class RemoteFile(TableFile):
     """A file at a URI."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = str(parse_uri(uri))
+        self.path = str(parse_uri(uri))
         folder, self.name = parent_and_name(uri)
         self._folder = RemoteFolder(parse_uri(folder))
+        self._copy: LocalCopy | None = None
+
+    def require(self) -> None:
+        """Raise DataError where it is empty, MissingFileError, StorageError."""
+        if self.size() == 0:
+            raise DataError(f"{self.path}: the file is empty; expected a table")
 
     def size(self) -> int:
         """Return its bytes. MissingFileError."""
@@ -38,9 +45,11 @@ class RemoteFile:
         """Return a file that asks the store for the ranges that are read. Its errors are StorageErrors."""
         return cast(BinaryIO, io.BufferedReader(_Ranges(self._folder, self.name), 1))
 
-    def copy(self) -> LocalCopy:
-        """Bring the whole file here."""
-        return LocalCopy(self._folder, self.name)
+    def local(self) -> Path:
+        """See `TableFile`. The first call brings the whole file here."""
+        if self._copy is None:
+            self._copy = LocalCopy(self._folder, self.name)
+        return self._copy.path
 
 
 class LocalCopy:

@@ -13,7 +13,7 @@ from dbp.errors import Problem, StorageError
 from dbp.jobs.sweep import sweep_problems
 from dbp.jobs.wording import printable, show
 from dbp.optimizers.registry import METHODS
-from dbp.storage.uris import is_remote, parse_uri
+from dbp.storage.uris import is_remote, parse_uri, split_pattern
 
 Values: TypeAlias = Mapping[str, object]
 
@@ -70,6 +70,8 @@ def _places(values: Values) -> Iterator[Problem]:
         ("storage", values.get("storage")),
     ):
         if isinstance(place, str) and is_remote(place):
+            if key.startswith("data."):
+                place, _ = split_pattern(place)
             try:
                 parse_uri(place)
             except StorageError as error:

@@ -77,6 +77,28 @@ class RemoteFolder:
 
         return self._asking("be listed", None, listing)
 
+    def names_below(self) -> list[str]:
+        """Return the names of all files below, at any depth, relative to this folder and with slashes."""
+        path = self._uri.path
+
+        def listing() -> list[str]:
+            try:
+                entries = self._files.find(path, detail=True)
+            except FileNotFoundError:
+                self._require_bucket()
+                return []
+            if not entries:
+                self._require_bucket()
+            start = path.strip("/") + "/"
+            found = ((str(entry).lstrip("/"), facts) for entry, facts in entries.items() if _below(path, str(entry)))
+            return sorted(
+                entry.removeprefix(start)
+                for entry, facts in found
+                if facts.get("type") == "file" and not entry.endswith("/")
+            )
+
+        return self._asking("be listed", None, listing)
+
     def exists(self, name: str) -> bool:
         """See `Folder`."""
         try:

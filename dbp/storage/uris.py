@@ -6,6 +6,7 @@ A URI names a place and nothing else: no user, password, port or option. Those c
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,18 @@ def parse_uri(text: str | Path) -> Uri:
             "without empty parts, '..', '?', '#', '*' or brackets"
         )
     return Uri(scheme, parts[0], "/".join(parts[1:]))
+
+
+def split_pattern(text: str) -> tuple[str, str | None]:
+    """Return the folder before the first wildcard (``*``, ``?``, ``[``) of a path or URI, and the pattern from there on.
+
+    Without one: all of it, and None. A path that is there as it is spelt is no pattern.
+    """
+    wild = re.search(r"[*?\[]", text)
+    if wild is None or (not is_remote(text) and os.path.lexists(local_path(text))):
+        return text, None
+    slash = text.rfind("/", 0, wild.start())
+    return ("/" if slash == 0 else text[: max(slash, 0)]), text[slash + 1 :]
 
 
 def parent_and_name(text: str | Path) -> tuple[str, str]:

@@ -82,7 +82,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "header only": ("head.csv", lambda place: place.write_text("n,x,label\n"), ("no rows; expected at least one",)),
     "header, no line end": ("head.csv", lambda place: place.write_text("n,x,label"), ("no rows",)),
     "blank lines": ("blank.csv", lambda place: place.write_text("\n\n"), ("expected a header",)),
-    "a folder": ("folder.csv", lambda place: place.mkdir(), ("is a folder; expected a file",)),
+    "a folder": ("folder.csv", lambda place: place.mkdir(), ("the folder holds no tables (there is no file)",)),
     "unknown ending": ("table.xlsx", lambda place: place.touch(), ("ending '.xlsx'", ".parquet, .csv, .npz")),
     "truncated parquet": ("cut.parquet", _truncated, ("truncated, or not a Parquet file",)),
     "damaged parquet": ("bad.parquet", _damaged, ("damaged near row 1",)),
