@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import pyarrow as pa
@@ -174,7 +174,15 @@ def _look_at(files: FileSet, form: Format, file_of: FileOf) -> list[Opened]:
 
     # At a store, where each takes a few round trips, several at once.
     with ThreadPoolExecutor(_OPENED_AT_ONCE if is_remote(files.root) else 1) as pool:
-        return list(pool.map(look, files.names))
+        opened = list(pool.map(look, files.names))
+    found = [each.learnt for each in opened]
+    agreed = form.agree(found)
+    if agreed is found:
+        return opened
+    tables = (form.read(file_of(files.full(name)), learnt) for name, learnt in zip(files.names, agreed, strict=True))
+    return [
+        replace(each, schema=table.schema, learnt=table.learnt()) for each, table in zip(opened, tables, strict=True)
+    ]
 
 
 def _require_same(files: FileSet, schema: pa.Schema, name: str, other: pa.Schema) -> None:

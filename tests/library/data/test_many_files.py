@@ -177,6 +177,19 @@ def test_hive_partitions(tmp_path: Path) -> None:
     assert open_table(f"{tmp_path}/year=20*/**/*.parquet").row_count == 4
 
 
+def test_csv_files_have_the_types_of_all(tmp_path: Path, original: pa.Table) -> None:
+    """Columns that hold whole numbers in one file and shares in another are float64 in both, as in one file."""
+    (tmp_path / "a.csv").write_text("x,y,z\n1,true,\n")
+    (tmp_path / "b.csv").write_text("x,y,z\n0.5,false,\n")
+    (tmp_path / "c.csv").write_text("x,y,z\n,no,7\n")
+    (tmp_path / "whole.txt").write_text("x,y,z\n1,true,\n0.5,false,\n,no,7\n")
+    (tmp_path / "whole.txt").rename(tmp_path.parent / "whole.csv")
+    table, whole = open_table(tmp_path), open_table(tmp_path.parent / "whole.csv")
+    assert table.schema == whole.schema
+    assert rows_of(table).equals(rows_of(whole))
+    assert rows_of(open_table(tmp_path, table.learnt())).equals(rows_of(whole))
+
+
 BAD = {
     "empty folder": ({}, "the folder holds no tables (there is no file)"),
     "notes only": ({"_SUCCESS": b"", "_a/b.parquet": b""}, "holds no tables (there is _SUCCESS, _a/b.parquet)"),
