@@ -132,7 +132,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "a folder whose key is a column": ("many", _key, ("many/n=1/a.csv: 'n' is a column, and a key",)),
     "a damaged file in a folder": ("many", _damaged_middle, ("many/b.parquet: damaged near row 1",)),
     "a pattern that matches nothing": (
-        "*.parquet",
+        "t*.parquet",
         lambda place: None,
         ("no file matches", "there is job.yaml, table.csv"),
     ),
