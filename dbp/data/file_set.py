@@ -49,8 +49,9 @@ def names_many(text: str) -> bool:
         return True
     if not is_remote(text):
         return os.path.isdir(local_path(text))
-    if not parse_uri(text).key:
-        return True
+    uri = parse_uri(text, web=True)
+    if uri.is_web or not uri.key:
+        return not uri.is_web
     folder, name = parent_and_name(text)
     here = RemoteFolder(parse_uri(folder))
     return not here.exists(name) and bool(here.child(name).names())

@@ -61,7 +61,8 @@ def _remote(text: str) -> TableFile | None:
     except MissingFileError:
         if names_many(text):
             return None
-        raise DataError(f"{text}: no such file{_among(file.name, file.near())}") from None
+        near = file.near()
+        raise DataError(f"{text}: no such file{'' if near is None else _among(file.name, near)}") from None
     return file
 
 

@@ -70,10 +70,9 @@ def _places(values: Values) -> Iterator[Problem]:
         ("storage", values.get("storage")),
     ):
         if isinstance(place, str) and is_remote(place):
-            if key.startswith("data."):
-                place, _ = split_pattern(place)
+            table = key.startswith("data.")
             try:
-                parse_uri(place)
+                parse_uri(split_pattern(place)[0] if table else place, web=table)
             except StorageError as error:
                 yield Problem(key, str(error))
 
