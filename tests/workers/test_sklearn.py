@@ -88,7 +88,7 @@ def test_at_the_same_parameters_the_loss_is_scikit_learns(problem, weighted):
     parameters = {"alpha": 2.5, "max_iter": 1, "batch_size": len(PROBLEMS[problem][1]), "hidden_layer_sizes": (8, 3)}
     reference, found = both(problem, weighted, **parameters)
     assert found.loss_ == pytest.approx(reference.loss_, rel=1e-12)
-    name, X, y = PROBLEMS[problem]
+    _name, X, y = PROBLEMS[problem]
     for estimator in (reference, found):  # and at parameters of one's own
         estimator.set_params(warm_start=True)
         estimator.coefs_ = [np.sin(np.arange(w.size)).reshape(w.shape) for w in estimator.coefs_]

@@ -325,7 +325,9 @@ def test_a_pattern_of_impute_is_for_the_columns_that_its_rule_suits(tmp_path: Pa
         ("t1", None, True),
         ("t2", None, True),
     ]
-    with pytest.raises(DataError, match=r"data.impute: 't\*' fits no column of numbers or dates, and mean is for those"):
+    with pytest.raises(
+        DataError, match=r"data.impute: 't\*' fits no column of numbers or dates, and mean is for those"
+    ):
         _open(tmp_path, table, None, impute=(("t*", "mean"),))
     with pytest.raises(DataError, match="'t1' is a category, which has no mean"):
         _open(tmp_path, table, None, impute=(("t1", "mean"),))
