@@ -205,14 +205,17 @@ class Dataset:
         weights = None if self.weight is None else numbers_of(table, [self.weight], source, rows)[:, 0]
         return EncodedRows(inputs, targets, weights)
 
-    def check(self, training: ColumnSummary, validation: ColumnSummary | None) -> None:
-        """Raise DataError for everything that the summaries show to be unusable, all at once."""
+    def check(self, training: ColumnSummary, validation: ColumnSummary | None, adopted: bool = False) -> None:
+        """Raise DataError for everything that the summaries show to be unusable, all at once.
+
+        With an `adopted` encoding, another table's rows say which classes of a category are known: those are seen to by `encode`.
+        """
         bad = {(self._train_table.path, name): cells for name, cells in training.bad.items()}
         for name, cells in (validation.bad if validation is not None else {}).items():
             place = (self._table("validation").path, name)
             bad[place] = cells.merged(bad.get(place))  # with a share held out, both parts are of one file
         problems = [f"{path}: {cells.describe(name)}" for (path, name), cells in bad.items()]
-        problems += self._feature_problems(training, validation)
+        problems += self._feature_problems(training, None if adopted else validation)
         if self.task == "classification" and self.targets[0] not in training.bad:
             problems += self._label_problems(training, validation)
         if self.weight is not None and self.weight not in training.bad and training.largest_weight == 0:

@@ -20,6 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 from dbp.data.column_plan import ColumnOptions, Quantity, SplitRule
 from dbp.data.dataset import Dataset
 from dbp.data.encoding import Encoding
+from dbp.data.open_table import open_table
 from dbp.data.statistics import ColumnSummary, summarize
 from dbp.errors import DataError
 
@@ -185,6 +186,20 @@ def test_a_missing_date_is_filled_part_by_part(tmp_path: Path) -> None:
     np.testing.assert_array_equal(encoding.encode_features(table, F8), [[1, 1, 0], [3, 3, 1], [5, 3, 0], [3, 9, 0]])
     with pytest.raises(DataError, match=r"column 'when', row 2 .*missing; expected a date"):
         _fit(tmp_path, table, None, dates=dates)
+
+
+def test_a_column_without_a_value_is_missing_whatever_its_type(tmp_path: Path) -> None:
+    """A CSV file of one row whose cell is empty guesses a type: true/false."""
+    times = [dt.datetime(2024, 1, 1), None, dt.datetime(2024, 3, 1)]
+    table = pa.table({"when": times, "c": ["u", None, "v"], "n": [1.0, None, 3.0], "y": np.arange(3.0)})
+    impute = (("c", "class"), ("*", "median"))
+    encoding = _fit(tmp_path, table, None, dates=(("when", ("month",)),), impute=impute)
+    (tmp_path / "new.csv").write_text("when,c,n\n,,\n")
+    (batch,) = open_table(tmp_path / "new.csv").batches(0, 1, ["when", "c", "n"])
+    np.testing.assert_array_equal(encoding.encode_features(batch, F8), [[2, 0, 0, 1, 2]])
+    strict = _fit(tmp_path, table.drop_null(), ["c"])
+    with pytest.raises(DataError, match=r"column 'c', row 1 .*missing; expected a category"):
+        strict.encode_features(batch, F8)
 
 
 def test_text_that_is_no_date_is_named(tmp_path: Path) -> None:
