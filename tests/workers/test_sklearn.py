@@ -71,6 +71,7 @@ def furthest(left, right) -> float:
         {"solver": "sgd", "momentum": 0.0, "shuffle": False, "batch_size": 40, "activation": "identity"},
         {"solver": "sgd", "nesterovs_momentum": False, "activation": "tanh", "hidden_layer_sizes": 6},
         {"early_stopping": True, "validation_fraction": 0.2, "activation": "tanh"},
+        {"hidden_layer_sizes": (), "activation": "logistic", "alpha": 1.0},
     ],
     ids=lambda parameters: "-".join(map(str, parameters)),
 )
@@ -188,6 +189,12 @@ def test_both_classes_take_the_same_keyword_arguments(name, capsys):
     assert "Iteration 5, loss = " in capsys.readouterr().out
 
 
+def test_one_class_alone():
+    estimator = ours.MLPClassifier((4,), max_iter=3).fit(IRIS_X, np.full(150, "only"))
+    assert set(estimator.predict(-IRIS_X)) == {"only"}
+    np.testing.assert_array_equal(estimator.predict_proba(IRIS_X), np.ones((150, 1)))
+
+
 def test_random_states_and_float32():
     state = np.random.RandomState(5)
     estimator = ours.MLPClassifier((4,), random_state=state, max_iter=3).fit(IRIS_X.astype(np.float32), IRIS_Y)
@@ -229,6 +236,14 @@ def test_partial_fit_says_what_it_cannot_do():
     assert not hasattr(ours.MLPClassifier(solver="lbfgs"), "partial_fit")
     with pytest.raises(ValueError, match="classes must be passed on the first call"):
         ours.MLPClassifier().partial_fit(IRIS_X, IRIS_Y)
+    failed = ours.MLPClassifier()
+    with pytest.raises(ValueError, match="classes not in"):
+        failed.partial_fit(IRIS_X, IRIS_Y, classes=[0, 1])
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):  # that one was none
+        failed.partial_fit(IRIS_X, IRIS_Y)
+    failed.partial_fit(IRIS_X, IRIS_Y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="is not the same as on last call"):
+        failed.partial_fit(IRIS_X, IRIS_Y, classes=[0, 1, 2, 3])
     with pytest.raises(ValueError, match="early_stopping"):
         ours.MLPRegressor(early_stopping=True).partial_fit(DIABETES_X, DIABETES_Y)
 
