@@ -106,9 +106,8 @@ class Dataset:
             from dbp.data.held_out import marks
 
             held_out = pack_marks(marks(table, split, targets[0], validation, seed))
-            opened = {name: dataset.__dict__[name] for name in ("_train_table", "_learnt") if name in dataset.__dict__}
             dataset = replace(dataset, held_out=held_out)
-            dataset.__dict__.update(opened)
+            dataset.__dict__["_train_table"] = table
         return dataset
 
     @cached_property
