@@ -91,9 +91,7 @@ def test_rooms_of_the_library_import_only_what_the_design_allows(module, path):
 
 def test_importing_dbp_is_light():
     """No Ray, nothing of the command line, no tables; the issue's limit of half a second is for `make bench`, not a test."""
-    code = (
-        "import sys, dbp; print([m for m in ('ray', 'typer', 'rich', 'pyarrow', 'scipy', 'torch') if m in sys.modules])"
-    )
+    code = "import sys, dbp; print([m for m in ('ray', 'typer', 'rich', 'pyarrow', 'scipy', 'torch', 'onnx') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

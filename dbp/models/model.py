@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dbp.data.table import Table
+    from dbp.models.export import Form, Inputs
 
 FORMAT = "dbp-model-1"
 
@@ -117,6 +118,18 @@ class Model:
             "about": dict(self.about),
         }
         write_arrays(Path(path), {"parameters": self.parameters}, metadata)
+
+    def export(self, path: str | Path, to: Form, inputs: Inputs | None = None) -> list[Path]:
+        """Write the model in a form that works without dbp, and return the files (docs/export.md).
+
+        `to` is ``onnx`` (one .onnx file), ``numpy`` (one .py file) or ``torch`` (a .py file, and a .safetensors file beside
+        it). `inputs` is for onnx: one ``matrix`` of all columns (the default where all hold numbers) or one input for each of the
+        ``columns``. Files that exist are replaced. InputError names the column that cannot be exported; StorageError when a
+        file cannot be written.
+        """
+        from dbp.models.export import export_model
+
+        return export_model(self, Path(path), to, inputs)
 
 
 def load_model(path: str | Path) -> Model:
