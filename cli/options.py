@@ -16,7 +16,12 @@ ModelName = Annotated[
     str, Argument(metavar="MODEL", help="A model file, a job directory or a job id; URIs too.", show_default=False)
 ]
 TablePath = Annotated[
-    str, Argument(metavar="TABLE", help="A table, a path or URI: .parquet, .csv or .npz.", show_default=False)
+    str,
+    Argument(
+        metavar="TABLE",
+        help="A table, a path or URI: .parquet, .csv, .arrow, ..., or a folder.",
+        show_default=False,
+    ),
 ]
 
 Overrides = Annotated[

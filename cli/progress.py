@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO, cast
@@ -189,13 +189,17 @@ def on_a_live_terminal() -> bool:
 
 @contextmanager
 def rows_progress(what: str, shows: bool) -> Iterator[tuple[Callable[[int, int], None] | None, Callable[[str], None]]]:
-    """Lend what hears how many rows of how many are done, and what hears of troubles: a bar on a terminal, no more elsewhere."""
+    """Lend what hears how many rows of how many are done, and what hears of troubles: a bar on a terminal, no more elsewhere.
+
+    What a library prints meanwhile is talk: standard output is for the result.
+    """
 
     def warn(text: str) -> None:
         talk(f"warning: {text}")
 
     if not (shows and on_a_live_terminal()):
-        yield None, warn
+        with redirect_stdout(sys.stderr):
+            yield None, warn
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -220,5 +224,5 @@ def rows_progress(what: str, shows: bool) -> Iterator[tuple[Callable[[int, int],
             task, total=rows, completed=done, numbers=f"{short(done)} of {short(rows)} rows  {short(rate)} rows/s"
         )
 
-    with bar:
+    with bar, redirect_stdout(sys.stderr):
         yield progress, lambda text: bar.console.print(clean(f"warning: {text}"), soft_wrap=True)

@@ -17,7 +17,7 @@ _TEMPLATE = Template(
 name: $name$name_gap# the job's id begins with it: letters, digits, `.`, `_`, `-`
 
 data:
-  train: train.parquet          # .parquet, .csv or .npz (arrays x, y); a relative path starts at this file's folder
+  train: train.parquet          # .parquet, .csv, .arrow, .npz (arrays x, y), ..., or a folder; relative to this file's folder
   validation: 0.2               # a share of the rows held out (chosen by the seed), or the path of a second table; null: none
   validation_split: null        # how that share is chosen: {group: column}, {time: column} or {stratify: true}; null: any rows
   target: $target$target_gap# the column to predict, or a list of columns

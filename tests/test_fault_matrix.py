@@ -16,7 +16,7 @@ ROWS = [line for line in PAGE.read_text().splitlines() if re.match(r"\| \d+ \|",
 
 
 @cache
-def tests_of(file: str) -> set[str]:
+def names_in(file: str) -> set[str]:
     return {node.name for node in ast.parse((ROOT / file).read_text()).body if isinstance(node, ast.FunctionDef)}
 
 
@@ -33,7 +33,7 @@ def test_each_row_has_tests_that_exist_or_a_reason(row: str) -> None:
     assert len(what.split()) > 1 or what.strip() == "refused"
     found = [(each["file"], each["name"]) for each in TEST.finditer(shown)]
     for file, name in found:
-        assert name in tests_of(file), f"{file} has no {name}"
+        assert name in names_in(file), f"{file} has no {name}"
     if not found:
         reason = re.fullmatch(r" none: (?P<reason>.+) ", shown)
         assert reason is not None, shown

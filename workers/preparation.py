@@ -130,7 +130,7 @@ def fit_columns(job: Job, dataset: Dataset, pool: WorkerPool, observer: Observer
     summaries = {"train": cast(ColumnSummary, pool.sum(SumTask("summarize", "train")))}
     if dataset.validation_rows:
         summaries["validation"] = cast(ColumnSummary, pool.sum(SumTask("summarize", "validation")))
-    dataset.check(summaries["train"], summaries.get("validation"))
+    dataset.check(summaries["train"], summaries.get("validation"), adopted=start is not None)
     encoding = _encoding(job, dataset, summaries["train"], observer, start)
     try:
         weights = class_weights(job.data.class_weights, summaries["train"].labels, encoding.classes)

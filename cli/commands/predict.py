@@ -71,7 +71,7 @@ def predict(
         raise InputError("--json: the table itself goes to standard output; say where it goes with -o FILE")
     loaded = open_model(model, storage)
     shows = not quiet and (out is not None or not sys.stdout.isatty())
-    with rows_progress("predicting", shows) as (progress, warn), _destination(out) as written:
+    with _destination(out) as written, rows_progress("predicting", shows) as (progress, warn):
         rows, names = predict(
             loaded,
             table,

@@ -27,7 +27,7 @@ def class_numbers(
     """
     plain = plain_labels(column)
     family = type(known[0]) if known else None
-    if pa.types.is_null(plain.type) or family is None:
+    if plain.null_count == len(plain) or family is None:  # of a column without a value, the type says nothing
         missing = np.asarray(pc.is_null(plain, nan_is_null=True).to_numpy(zero_copy_only=False))
         return np.full(len(plain), -1), missing, lambda row: repr(plain[row].as_py())
     if not is_label(plain.type) or not _is_of(plain.type, family):

@@ -229,9 +229,8 @@ ColumnRule: TypeAlias = NumberRule | DateRule | CategoryRule
 
 
 def _is_empty(column: pa.Array | pa.ChunkedArray) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_null(column.type))
+    """Whether no row has a value. Then the type says nothing: a CSV file has to guess one."""
+    return bool(column.null_count == len(column))
 
 
 def _filled(values: Raw, fill: Sequence[float], indicator: bool) -> Raw:

@@ -93,9 +93,10 @@ class Dataset:
             )
         plans = plan_features(table, chosen, options, splitting)
         dataset = cls(train, validation, chosen, targets, task, seed, weight, options, plans)
+        dataset.__dict__["_train_table"] = table  # which is open already
         tables = [table]
-        if isinstance(validation, str):
-            tables.append(open_table(validation))
+        if dataset._validation_table is not None:
+            tables.append(dataset._validation_table)
             require_columns(tables[1], (*chosen, *others))
         for each in tables:
             dataset._check_rows(each)
@@ -106,6 +107,7 @@ class Dataset:
 
             held_out = pack_marks(marks(table, split, targets[0], validation, seed))
             dataset = replace(dataset, held_out=held_out)
+            dataset.__dict__["_train_table"] = table
         return dataset
 
     @cached_property
@@ -202,14 +204,17 @@ class Dataset:
         weights = None if self.weight is None else numbers_of(table, [self.weight], source, rows)[:, 0]
         return EncodedRows(inputs, targets, weights)
 
-    def check(self, training: ColumnSummary, validation: ColumnSummary | None) -> None:
-        """Raise DataError for everything that the summaries show to be unusable, all at once."""
+    def check(self, training: ColumnSummary, validation: ColumnSummary | None, adopted: bool = False) -> None:
+        """Raise DataError for everything that the summaries show to be unusable, all at once.
+
+        With an `adopted` encoding, another table's rows say which classes of a category are known: those are seen to by `encode`.
+        """
         bad = {(self._train_table.path, name): cells for name, cells in training.bad.items()}
         for name, cells in (validation.bad if validation is not None else {}).items():
             place = (self._table("validation").path, name)
             bad[place] = cells.merged(bad.get(place))  # with a share held out, both parts are of one file
         problems = [f"{path}: {cells.describe(name)}" for (path, name), cells in bad.items()]
-        problems += self._feature_problems(training, validation)
+        problems += self._feature_problems(training, None if adopted else validation)
         if self.task == "classification" and self.targets[0] not in training.bad:
             problems += self._label_problems(training, validation)
         if self.weight is not None and self.weight not in training.bad and training.largest_weight == 0:
@@ -334,11 +339,17 @@ class Dataset:
 
     @cached_property
     def _train_table(self) -> Table:
-        return open_table(self.train)
+        return open_table(self.train, self._learnt.get("_train_table"))
 
     @cached_property
     def _validation_table(self) -> Table | None:
-        return open_table(self.validation) if isinstance(self.validation, str) else None
+        if not isinstance(self.validation, str):
+            return None
+        return open_table(self.validation, self._learnt.get("_validation_table"))
+
+    @cached_property
+    def _learnt(self) -> dict[str, object]:
+        return {}
 
     @cached_property
     def _split(self) -> Split | MarkedSplit | None:
@@ -349,9 +360,11 @@ class Dataset:
         return Split(self._train_table.row_count, self.validation, self.seed)
 
     def __getstate__(self) -> dict[str, object]:
-        # Open files stay in their process; each opens its own.
+        # Open files stay in their process; each opens its own, and is told what this one learnt by opening them.
+        tables = {name: self.__dict__.get(name) for name in ("_train_table", "_validation_table")}
+        learnt = self._learnt | {name: table.learnt() for name, table in tables.items() if table is not None}
         known = {name: value for name, value in self.__dict__.items() if name == "_contents"}
-        return {name: getattr(self, name) for name in self.__dataclass_fields__} | known
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | known | {"_learnt": learnt}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)

@@ -13,7 +13,7 @@ from dbp.errors import Problem, StorageError
 from dbp.jobs.sweep import sweep_problems
 from dbp.jobs.wording import printable, show
 from dbp.optimizers.registry import METHODS
-from dbp.storage.uris import is_remote, parse_uri
+from dbp.storage.uris import is_remote, parse_uri, split_pattern
 
 Values: TypeAlias = Mapping[str, object]
 
@@ -72,8 +72,9 @@ def _places(values: Values) -> Iterator[Problem]:
         ("storage", values.get("storage")),
     ):
         if isinstance(place, str) and is_remote(place):
+            table = key.startswith("data.")
             try:
-                parse_uri(place)
+                parse_uri(split_pattern(place)[0] if table else place, web=table)
             except StorageError as error:
                 yield Problem(key, str(error))
 

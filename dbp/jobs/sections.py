@@ -77,8 +77,9 @@ class DataOptions(Section):
     """The tables, and which of their columns to learn from."""
 
     train: PathText = Field(
-        description="The table to learn from: a .parquet, .csv or .npz file (arrays x and y), by path or URI. A relative "
-        "path starts at the folder of the job file."
+        description="The table to learn from, by path or URI: .parquet, .csv or .tsv (also .gz, .zst), .arrow, .feather, .npz "
+        "(arrays x and y), .npy or .svm; or a folder or pattern (`data/*.parquet`, in quotes) of such files. See docs/formats.md. "
+        "A relative path starts at the folder of the job file."
     )
     validation: _Validation | None = Field(
         default=None,

@@ -149,7 +149,7 @@ def grid(title: str, rows: Sequence[str], columns: Sequence[str], cells: Sequenc
             )
             inside = tag("text", cell.text, x=x + width / 2, y=y + 18, class_="cell middle") if wide else None
             parts.append(tag("g", box, inside))
-    size = (left + width * len(columns) + 4, top + height * len(rows) + 4)
+    size = (left + width * len(columns) + (4 if wide else 30), top + height * len(rows) + 4)
     svg = tag(
         "svg", *parts, width=size[0], height=size[1], viewBox=f"0 0 {size[0]} {size[1]}", role="img", aria_label=title
     )

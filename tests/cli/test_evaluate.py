@@ -65,6 +65,16 @@ def test_places_for_pictures(dbp: Dbp, trained: Path, tmp_path: Path) -> None:
         assert (ran.code, words in ran.err) == (2, True)
 
 
+def test_workers_say_the_same(dbp: Dbp, trained: Path, tmp_path: Path) -> None:
+    """Both commands with a Ray of their own: the same standard output, byte for byte."""
+    for command in (("predict", "a-1", "table.csv"), ("evaluate", "a-1", "table.csv", "--json")):
+        alone, together = dbp(*command), dbp(*command, "--workers", "2")
+        assert (together.code, together.err) == (0, "")
+        assert together.out == alone.out
+    refused = dbp("evaluate", "a-1", "table.csv", "--address", "10.0.0.1:6379")
+    assert (refused.code, "--workers N" in refused.err) == (2, True)
+
+
 def numbers(targets: int, rows: int) -> Evaluation:
     random = np.random.default_rng(0)
     true = random.standard_normal((rows, targets)) * 1e5

@@ -141,3 +141,15 @@ def test_a_folder_whose_name_is_no_text_is_refused(job_file: Path, tmp_path: Pat
     assert done.returncode == 2
     assert b"storage: text that is not valid Unicode" in done.stderr
     assert os.listdir(os.fsencode(tmp_path) + b"/\xff") == []
+
+
+def test_what_a_kill_after_the_end_leaves_is_in_nobodys_way(dbp: Dbp, trained: Path) -> None:
+    """A run that is killed between SUCCEEDED and giving up its lease may leave half a file. Nothing reads it."""
+    left = trained / ".dbp-0123456789abcdef.tmp.json"
+    left.write_bytes(b'{"half')
+    assert dbp("verify", "a-1").code == 0
+    assert dbp("status", "a-1", "--json").json["state"] == "SUCCEEDED"
+    assert dbp("predict", "a-1", "table.csv", "-o", "out.csv").code == 0
+    assert dbp("resume", "a-1").code == 0  # done already: it takes no lock, so it removes nothing
+    assert dbp("resume", "a-1", "--set", "training.max_steps=25").code == 0
+    assert not left.exists()

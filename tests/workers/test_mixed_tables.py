@@ -138,6 +138,12 @@ def test_another_job_can_start_from_the_model(folder: Path, result: dbp.Result) 
     pq.write_table(few, folder / "few.parquet")
     found = dbp.train(_job(folder, start, name="few.parquet"), workers=0)
     assert found.model.encoding.to_json() == result.model.encoding.to_json()
+    refusing = ["data.unknown=refuse", "data.rare_below=0"]
+    first = dbp.train(_job(folder, *refusing), workers=0)
+    again = f"network.start_from={json.dumps(str(first.directory / 'model.safetensors'))}"
+    held = ["data.validation_split=null", "data.drop=[who]", f"data.validation={json.dumps(str(folder / 't.parquet'))}"]
+    # Zone 3 is among the validation rows, and in the model, but in no new training row.
+    assert dbp.train(_job(folder, again, *refusing, *held, name="few.parquet"), workers=0).summary.validation
     with pytest.raises(JobFileError, match=r"column 'zone' is a number in the job, a category in the model"):
         dbp.train(_job(folder, start, "data.categories=[]"), workers=0)
     with pytest.raises(JobFileError, match=r"data\.unknown: .?zeros.? in the job, .?other.? in the model"):

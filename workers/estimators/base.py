@@ -137,8 +137,9 @@ class Multilayer(BaseEstimator):  # type: ignore[misc]
             if not weights.any():
                 raise ValueError("sample_weight: all weights are 0; expected at least one row that counts")
         random = check_random_state(self.random_state)
-        network = network_of((inputs.shape[1], *hidden, self.n_outputs_), ACTIVATIONS[self.activation])
-        start = start_vector(network, random, inputs.dtype) if first else self._vector(network)
+        activation = ACTIVATIONS[self.activation]
+        network = network_of((inputs.shape[1], *hidden, self.n_outputs_), activation)
+        start = start_vector(network, activation, random, inputs.dtype) if first else self._vector(network)
         fit = _Fit(network, Table(inputs, targets, weights), start, random, first, one_epoch)
         if self.solver in STOCHASTIC:
             self._fit_batches(fit)

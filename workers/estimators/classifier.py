@@ -39,7 +39,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):  # type: ignore[misc]
             )
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
-        if not hasattr(self, "classes_") or first:
+        if first:
             self.classes_ = np.unique(y if classes is None else classes)
         elif self.warm_start and not one_epoch and set(np.unique(y)) != set(self.classes_):
             raise ValueError(
@@ -64,9 +64,10 @@ class MLPClassifier(ClassifierMixin, Multilayer):  # type: ignore[misc]
     @stochastic_only  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch on these rows; return self. `classes` are all there will be, needed in the first call."""
-        if classes is None and not hasattr(self, "classes_"):
+        fitted = hasattr(self, "coefs_")
+        if classes is None and not fitted:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        if classes is not None and hasattr(self, "classes_") and not np.array_equal(np.unique(classes), self.classes_):
+        if classes is not None and fitted and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_!r}")
         return self._fit(X, y, sample_weight, one_epoch=True, classes=classes)
 

@@ -17,10 +17,12 @@ def network_of(sizes: Sequence[int], activation: ActivationName) -> Network:
     return Network(sizes, [*[activation] * (len(sizes) - 2), "identity"])
 
 
-def start_vector(network: Network, random: np.random.RandomState, dtype: np.dtype[np.floating]) -> Vector:
+def start_vector(
+    network: Network, activation: ActivationName, random: np.random.RandomState, dtype: np.dtype[np.floating]
+) -> Vector:
     """Draw the start vector (P,) as scikit-learn does, biases included, so that one seed gives one start (Glorot & Bengio 2010)."""
     theta = np.empty(network.parameter_count)
-    factor = 2.0 if "sigmoid" in network.activations else 6.0
+    factor = 2.0 if activation == "sigmoid" else 6.0
     for layer in network.layers(theta):
         limit = math.sqrt(factor / sum(layer.weights.shape))
         layer.weights[...] = random.uniform(-limit, limit, layer.weights.shape)

@@ -10,6 +10,7 @@ so the penalty of a row is the same in a batch of any size.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dbp.data.encoding import Encoding
+from dbp.data.encoding import Encoding, Task
 from dbp.network.losses import LossName
 from dbp.network.network import Network, Precision
 from dbp.optimizers.protocol import Evaluation, Optimizer, State, StepResult, Vector, WithCurvature
@@ -87,8 +88,8 @@ def open_sums(table: Table, question: Question) -> Iterator[Sums]:
     counted = cut_into_shards(min(question.batch_rows or table.rows, table.rows), network.sizes).count
     shards = Shards(table.rows, counted)
     precision: Precision = "float32" if table.inputs.dtype == np.float32 else "float64"
-    task = "classification" if question.loss == "cross_entropy" else "regression"
-    nothing = Encoding((), (), (), (), "classification" if task == "classification" else "regression")
+    task: Task = "classification" if question.loss == "cross_entropy" else "regression"
+    nothing = Encoding((), (), (), (), task)  # the rows are encoded already
     training = TrainingWork(network, question.loss, precision, nothing, curvature=question.curvature)
     with _pool(table, shards, training, question.workers) as pool:
         objective = Objective(pool, network, "mean", 0.0, task == "classification")
@@ -112,7 +113,8 @@ def _pool(table: Table, shards: Shards, training: TrainingWork, workers: int) ->
     vector = training.longest_answer * table.inputs.itemsize
     with embedded_ray(workers, vector + -(-table.nbytes // (4 * workers))):  # room for the rows beside the vectors
         reference = ray.put(table)
-        pool = ray_pool(Workload(RowsInRay(reference), {"train": shards}, 0, training), workers)
+        workload = Workload(RowsInRay(reference), {"train": shards}, 0, training)
+        pool = ray_pool(workload, workers, on_trouble=lambda sentence: warnings.warn(sentence, stacklevel=2))
         try:
             yield pool
         finally:
