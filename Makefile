@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test test-long simulate crash-states lint types audit bench chaos sanitize clean environment test-environment
+.PHONY: demo test test-long simulate crash-states lint types audit fuzz bench chaos sanitize clean environment test-environment
 
 $(VENV)/.run: pyproject.toml setup.py $(wildcard dbp/network/native/*)
 	@echo "== making the environment in $(VENV) (about a minute, once)"
@@ -51,10 +51,18 @@ types: $(VENV)/.test
 	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p dbp
 
 # Known holes in the versions that the image installs. Needs the network; fails, too, where a package could not be looked up.
+# .ci/run asks as well, by .ci/audit.py, and goes on where the database cannot be reached.
+AUDIT ?= --strict
 audit:
 	test -x build/audit/bin/python || $(PYTHON) -m venv build/audit
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	build/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r deploy/constraints.txt
+	build/audit/bin/pip-audit $(AUDIT) --no-deps --disable-pip --progress-spinner off -r deploy/constraints.txt
+
+# Files that coverage leads to, against every reader of files from strangers: SECONDS_EACH of one core for each.
+SECONDS_EACH ?= 60
+fuzz: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS_EACH)
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py

@@ -121,6 +121,18 @@ def scaling_line(found: dict[str, Any]) -> str:
     )
 
 
+def safety_table(found: dict[str, Any]) -> str:
+    """Return what being safe costs, job by job."""
+    header = ["job", "steps", "a step, bare", "a step, safe", "costs", "turns"]
+    rows = []
+    for each in found["jobs"]:
+        low, high = each["quartiles"]
+        cost = f"**{each['overhead']:.1%}** ({low:.1%} to {high:.1%})"
+        times = [f"{each['bare_ms']:.2f} ms", f"{each['safe_ms']:.2f} ms"]
+        rows.append([each["job"], f"{each['steps']:,}", *times, cost, f"{each['rounds']}"])
+    return f"{table(header, rows)}\n\nHeartbeats take {found['beat_share']:.5%} of a worker's time."
+
+
 def machine_lines(about: dict[str, Any]) -> str:
     """Return the machine's description."""
     blas = "; ".join(f"{b['internal_api']} {b['version']} ({b['architecture']})" for b in about["blas"])
@@ -140,6 +152,7 @@ def sections(found: dict[str, Any]) -> dict[str, str]:
         "kernel-avx2": kernel_table(found["kernel_avx2"]),
         "overhead": overhead_table(found["pools"]["overhead"]),
         "scaling": scaling_line(found["pools"]["scaling"]),
+        "safety": safety_table(found["safety"]),
         "training": training_table(found["training"]),
         "import": f"`import dbp` adds {found['import_seconds'] * 1e3:.0f} ms to starting Python.",
     }
@@ -198,7 +211,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="Measure dbp beside its peers.")
     arguments.add_argument("--quick", action="store_true", help="tiny tables: to see that it works")
     arguments.add_argument("--out", type=Path, default=HERE / "out", help="folder for latest.json")
-    arguments.add_argument("--only", choices=["kernel", "pools", "training"], help="the rest as in latest.json")
+    arguments.add_argument(
+        "--only", choices=["kernel", "pools", "safety", "training"], help="the rest as in latest.json"
+    )
     arguments.add_argument("--markdown", type=Path, help="write the tables into this page")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -212,6 +227,8 @@ def main() -> None:
         found["kernel_avx2"] = child("kernel.py", *extra, **AVX2)
     if given.only in (None, "pools"):
         found["pools"] = child("pools.py", *extra)
+    if given.only in (None, "safety"):
+        found["safety"] = child("safety.py", *extra)
     if given.only in (None, "training"):
         found["training"] = child("training.py", *extra)
         plot = [] if given.quick else ["--plot", str(given.out / "methods.png")]

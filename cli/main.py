@@ -15,6 +15,7 @@ from dbp.cli.commands import (
     diff,
     down,
     evaluate,
+    export,
     fetch,
     init,
     list_jobs,
@@ -83,6 +84,7 @@ _register("diff", diff.diff)
 _register("replay", replay.replay)
 _register("predict", predict.predict)
 _register("evaluate", evaluate.evaluate)
+_register("export", export.export)
 _register("plot", plot.plot)
 _register("report", report.report)
 

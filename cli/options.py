@@ -16,7 +16,12 @@ ModelName = Annotated[
     str, Argument(metavar="MODEL", help="A model file, a job directory or a job id; URIs too.", show_default=False)
 ]
 TablePath = Annotated[
-    str, Argument(metavar="TABLE", help="A table, a path or URI: .parquet, .csv or .npz.", show_default=False)
+    str,
+    Argument(
+        metavar="TABLE",
+        help="A table, a path or URI: .parquet, .csv, .arrow, ..., or a folder.",
+        show_default=False,
+    ),
 ]
 
 Overrides = Annotated[
@@ -37,6 +42,9 @@ Workers = Annotated[
     Option(
         "--workers", metavar="N", help="Worker processes; 0: none but this one. Default: the job's.", show_default=False
     ),
+]
+ScoringWorkers = Annotated[
+    int, Option("--workers", metavar="N", min=0, help="Ray workers that share the rows; 0: this process alone.")
 ]
 Address = Annotated[
     str | None,

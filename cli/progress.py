@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO, cast
@@ -37,6 +39,7 @@ __all__ = [
     "describe_result",
     "duration",
     "on_a_live_terminal",
+    "rows_progress",
     "short",
     "step_of",
 ]
@@ -182,3 +185,44 @@ def on_a_live_terminal() -> bool:
 
     console = Console(stderr=True)
     return sys.stderr.isatty() and console.is_interactive and not console.is_dumb_terminal
+
+
+@contextmanager
+def rows_progress(what: str, shows: bool) -> Iterator[tuple[Callable[[int, int], None] | None, Callable[[str], None]]]:
+    """Lend what hears how many rows of how many are done, and what hears of troubles: a bar on a terminal, no more elsewhere.
+
+    What a library prints meanwhile is talk: standard output is for the result.
+    """
+
+    def warn(text: str) -> None:
+        talk(f"warning: {text}")
+
+    if not (shows and on_a_live_terminal()):
+        with redirect_stdout(sys.stderr):
+            yield None, warn
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[numbers]}", markup=False),
+        TimeRemainingColumn(),
+        console=Console(file=cast(TextIO, QuietStream()), markup=False, highlight=False),
+        refresh_per_second=8,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=True,
+    )
+    began = time.perf_counter()
+    task = bar.add_task(what, total=None, numbers="")
+
+    def progress(done: int, rows: int) -> None:
+        rate = done / max(time.perf_counter() - began, 1e-9)
+        bar.update(
+            task, total=rows, completed=done, numbers=f"{short(done)} of {short(rows)} rows  {short(rate)} rows/s"
+        )
+
+    with bar, redirect_stdout(sys.stderr):
+        yield progress, lambda text: bar.console.print(clean(f"warning: {text}"), soft_wrap=True)

@@ -17,10 +17,19 @@ _TEMPLATE = Template(
 name: $name$name_gap# the job's id begins with it: letters, digits, `.`, `_`, `-`
 
 data:
-  train: train.parquet          # .parquet, .csv or .npz (arrays x, y); a relative path starts at this file's folder
+  train: train.parquet          # .parquet, .csv, .arrow, .npz (arrays x, y), ..., or a folder; relative to this file's folder
   validation: 0.2               # a share of the rows held out (chosen by the seed), or the path of a second table; null: none
+  validation_split: null        # how that share is chosen: {group: column}, {time: column} or {stratify: true}; null: any rows
   target: $target$target_gap# the column to predict, or a list of columns
-  features: null                # a list of columns; null: every column but the target
+  features: null                # a list of columns or patterns (`lab_*`); null: every column but the target
+  drop: []                      # columns or patterns to leave out of the features
+  categories: []                # columns to take as categories, one input per class; text always is one
+  rare_below: 0                 # classes of a category with fewer rows share one input
+  unknown: refuse               # a class of a category that no training row has: refuse, other (with rare_below) or zeros
+  most_categories: 1000         # a column with more classes is refused
+  dates: []                     # columns of dates or times to take as numbers; or {column: [year, month, weekday, hour, ...]}
+  impute: null                  # for missing values: mean, median or zero, or {column: rule}; null: they are refused
+  missing_indicator: false      # true: an input that says where a value was missing
   standardize: true             # features are shifted and scaled to mean 0 and standard deviation 1
   standardize_target: null      # the same for the target of a regression; null: as `standardize`
   weight: null                  # a column that says how much each row counts; null: all alike

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from dbp.sums.partial_sum import PartialSum
     from dbp.training.callbacks import Callback
     from dbp.workers.client import Client
+    from dbp.workers.scoring import evaluate, predict
     from dbp.workers.train import Result, resume, train
 
 __version__ = "0.1.0"
 
-# `Client`, `train` and `resume` live above the library, in dbp.workers: this table is the one door that looks up.
+# `Client`, `evaluate`, `predict`, `resume` and `train` live above the library, in dbp.workers: this table looks them up (and
+# `dbp.sklearn` its own).
 _HOMES = {
     "Callback": "dbp.training.callbacks",
     "Client": "dbp.workers.client",
@@ -40,8 +42,10 @@ _HOMES = {
     "Result": "dbp.workers.train",
     "ServiceError": "dbp.errors",
     "error_signals": "dbp.sums.gradient",
+    "evaluate": "dbp.workers.scoring",
     "gradient_sum": "dbp.sums.gradient",
     "load_model": "dbp.models.model",
+    "predict": "dbp.workers.scoring",
     "resume": "dbp.workers.train",
     "train": "dbp.workers.train",
 }
@@ -60,8 +64,10 @@ __all__ = [
     "ServiceError",
     "__version__",
     "error_signals",
+    "evaluate",
     "gradient_sum",
     "load_model",
+    "predict",
     "resume",
     "train",
 ]

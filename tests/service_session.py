@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,24 +71,15 @@ def dbp_in(
     folder: Path, *arguments: object, timeout: float = 240, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `dbp` with arguments in `folder`, which is its home folder, too."""
-    with one_at_a_time() if arguments[:1] == ("up",) else nullcontext():
-        return subprocess.run(
-            [DBP, *map(str, arguments)],
-            cwd=folder,
-            env=home_environment(folder, **environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-
-
-@contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Two services that start in the same second, in two processes of a test run, would both find Ray's usual port free."""
-    with open(Path(tempfile.gettempdir()) / f"dbp-tests-{os.getuid()}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return subprocess.run(
+        [DBP, *map(str, arguments)],
+        cwd=folder,
+        env=home_environment(folder, **environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
 
 
 def start_service(folder: Path, *options: object, **environment: str) -> RunningService:

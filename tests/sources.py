@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from dataclasses import dataclass
@@ -76,3 +77,25 @@ class CorruptRows(RandomRows):
         if self.marker.read_text() == str(os.getpid()):
             rows.inputs.view(np.uint8)[0, rows.inputs.itemsize - 1] ^= 1
         return rows
+
+
+@dataclass(frozen=True)
+class CrashingRows(DeadlyRows):
+    """Rows whose reader crashes as C code does: by reading where no memory is."""
+
+    def encode(self, part, start, stop, encoding, dtype):
+        if start <= self.poisoned < stop and not self.marker.exists():
+            self.marker.touch()
+            ctypes.string_at(0)
+        return RandomRows.encode(self, part, start, stop, encoding, dtype)
+
+
+@dataclass(frozen=True)
+class FrozenRows(DeadlyRows):
+    """Rows whose reader sleeps for an hour without giving the interpreter back; `marker` tells in which process."""
+
+    def encode(self, part, start, stop, encoding, dtype):
+        if start <= self.poisoned < stop and not self.marker.exists():
+            self.marker.write_text(str(os.getpid()))
+            ctypes.PyDLL(None).sleep(3600)
+        return RandomRows.encode(self, part, start, stop, encoding, dtype)

@@ -38,6 +38,7 @@ def test_all_of_it_runs_on_tiny_tables(tmp_path):
     assert {row["calls"] for row in found["pools"]["overhead"]} == {"link", "ray"}
     assert found["pools"]["scaling"]["pool"]["gain"] > 0
     assert found["pools"]["scaling"]["apart"]["gain"] > 0
+    assert all(each["bare_ms"] > 0 for each in found["safety"]["jobs"])
     assert all(each["contenders"]["dbp"]["passes"] > 1 for each in found["training"])
     assert {row["method"] for row in found["methods"]} >= {"lbfgs", "levenberg_marquardt"}
     assert found["machine"]["cpu"]["model"] in page.read_text()
@@ -48,7 +49,7 @@ def test_the_page_has_a_place_for_every_table():
     """Each measured part between its marks, filled."""
     module = _run_module()
     text = (ROOT / "docs" / "benchmarks.md").read_text()
-    for name in ("machine", "kernel", "kernel-avx2", "overhead", "scaling", "training", "import"):
+    for name in ("machine", "kernel", "kernel-avx2", "overhead", "scaling", "safety", "training", "import"):
         begin, end = module.MARK.format(name), module.MARK.format(f"end of {name}")
         assert begin in text
         assert len(text.split(begin)[1].split(end)[0].strip()) > 20, name

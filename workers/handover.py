@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbp import __version__
+from dbp.data.file_set import names_many
 from dbp.errors import InputError, JobDirectoryError, JobFileError, Problem
 from dbp.jobs.directory import check_job_id, new_job_id
 from dbp.jobs.job import Job
@@ -160,7 +161,9 @@ class Handover:
         for key, text in cargo.staying:
             if not self.is_local and not _URI.match(text):
                 why = (
-                    f"is larger than {MOST_BYTES // 10**6} MB with the others"
+                    "is a table of many files"
+                    if names_many(text)
+                    else f"is larger than {MOST_BYTES // 10**6} MB with the others"
                     if os.path.exists(text)
                     else "is not on this machine"
                 )

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbp.data.formats import format_of
 from dbp.errors import JobDirectoryError
 from dbp.jobs.directory import JobDirectory, Place
 from dbp.jobs.status import Status, read_status
@@ -77,7 +78,8 @@ def bring_inputs(directory: JobDirectory, folder: Path, inputs: Mapping[str, str
     """Copy the files that travelled with a job into its directory; return where they are now, by key."""
     places = {}
     for key, name in inputs.items():
-        target = directory.path / "inputs" / f"{key.replace('.', '-')}{Path(name).suffix}"
+        known = format_of(name)
+        target = directory.path / "inputs" / f"{key.replace('.', '-')}{known.ending if known else Path(name).suffix}"
         target.parent.mkdir(mode=0o700, exist_ok=True)
         copy_file(folder / name, target)
         directory.put(target)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dbp.data.encoding import Encoding
 from dbp.errors import CheckpointError
+from dbp.optimizers.lbfgs import history_names
 from dbp.storage.checkpoints import Checkpoint, CheckpointStore
 from dbp.training.coordinator import Progress
 from dbp.training.memory import Memory
@@ -135,6 +136,13 @@ def _check_state(step: int, state: Mapping[str, NDArray[Any]], first: Progress) 
                 f"checkpoint of step {step}: {name[:80]!r} of the optimizer's state {seen}; "
                 f"expected shape {expected.shape}, {expected.dtype}"
             )
+    numbered = {name for name in state if name not in first.state and "." in name}
+    if numbered != (whole := history_names(state)):
+        odd = min(numbered ^ whole)
+        raise CheckpointError(
+            f"checkpoint of step {step}: the history in the optimizer's state has gaps: {odd[:80]!r} "
+            f"{'is missing' if odd in whole else 'belongs to nothing'}"
+        )
 
 
 def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

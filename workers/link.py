@@ -28,6 +28,7 @@ _CREDENTIALS = struct.Struct("3i")  # process, user, group
 _PIECE = 1 << 20  # bytes
 _ALONG = -1  # in the place of an array's place: it travels along
 _BEAT = _HEAD.pack(0, 0)  # no message has an empty body
+_SLICES = 10  # of a bound: of the time that this process was stopped itself, one counts
 
 # A peer that answers nothing, not even the kernel's own signs of life, for this long is gone. A cut cable may be mended before.
 SILENCE_S = 90
@@ -91,13 +92,10 @@ class Link:
         table = b"".join(_ENTRY.pack(array.nbytes, place) for array, place in zip(packed.arrays, places, strict=True))
         try:
             with self._sending:
-                self._connection.sendall(head + table + packed.body)
+                self._send(memoryview(head + table + packed.body))
                 for array, place in zip(packed.arrays, places, strict=True):
                     if place == _ALONG:
-                        for start in range(
-                            0, array.nbytes, _PIECE
-                        ):  # the bound is for a piece: a slow link is none that stopped
-                            self._connection.sendall(array[start : start + _PIECE])
+                        self._send(array)
         except OSError as error:
             raise LinkClosedError(str(error)) from error
 
@@ -105,13 +103,24 @@ class Link:
         """Send a sign of life, from any thread; raises LinkClosedError."""
         try:
             with self._sending:
-                self._connection.sendall(_BEAT)
+                self._send(memoryview(_BEAT))
         except OSError as error:
             raise LinkClosedError(str(error)) from error
 
     def bound(self, seconds: float) -> None:
         """From now on the other end may stop in the middle of a message, either way, for so long: LinkClosedError then."""
-        self._connection.settimeout(seconds)
+        self._connection.settimeout(seconds / _SLICES)
+
+    def _send(self, data: memoryview) -> None:
+        done = silent = 0
+        while done < data.nbytes:
+            try:  # the bound is for a piece: a slow link is none that stopped
+                done += self._connection.send(data[done : done + _PIECE])
+                silent = 0
+            except TimeoutError:
+                silent += 1
+                if silent == _SLICES:
+                    raise
 
     def _place(self, array: memoryview, own_board: bool) -> int:
         if self._outgoing is None:
@@ -143,10 +152,16 @@ class Link:
     def _exactly(self, size: int) -> memoryview:
         # numpy's memory is aligned and not cleared first.
         data = np.empty(size, np.uint8).data
-        done = 0
+        done = silent = 0
         while done < size:
             try:
                 got = self._connection.recv_into(data[done:])
+                silent = 0
+            except TimeoutError as error:
+                silent += 1
+                if silent == _SLICES:
+                    raise LinkClosedError(str(error)) from error
+                continue
             except OSError as error:
                 raise LinkClosedError(str(error)) from error
             if not got:

@@ -34,7 +34,7 @@ from dbp.jobs.processes import boot_id
 from dbp.storage.atomic_files import storage_error
 from dbp.workers.authentication import make_token, read_token
 from dbp.workers.jobs_http import RayJob, ask, jobs_of, stop_job
-from dbp.workers.ray_head import LOOPBACK, choose_port, gcs_address, launch, log_folder, usable_cpus
+from dbp.workers.ray_head import LOOPBACK, gcs_address, launch, log_folder, reserved_port, usable_cpus
 from dbp.workers.service_processes import end_processes, listening_ports, processes_of
 
 Tell = Callable[[str], None]
@@ -104,24 +104,25 @@ def _start(cpus: int | None, storage: str, tell: Tell) -> LocalService:
     service: LocalService | None = None
     try:
         make_token(token_file())
-        mark, port = secrets.token_hex(16), choose_port()
-        keeper = launch(temporary, port, count, mark, token_file(), log_file())
-        service = LocalService(
-            address="",
-            gcs_address="",
-            token_file=token_file(),
-            storage=storage,
-            cpus=count,
-            keeper=keeper,
-            mark=mark,
-            temporary=temporary,
-            log=log_file(),
-            boot=boot_id(),
-            started=utc_now(),
-        )
-        record(service)  # with no address yet: should this process die now, the next `dbp up` clears up
-        service = replace(service, gcs_address=_await_ray(service, tell), address=f"http://{LOOPBACK}:{port}")
-        _check_door(service, port)
+        mark = secrets.token_hex(16)
+        with reserved_port() as port:
+            keeper = launch(temporary, port, count, mark, token_file(), log_file())
+            service = LocalService(
+                address="",
+                gcs_address="",
+                token_file=token_file(),
+                storage=storage,
+                cpus=count,
+                keeper=keeper,
+                mark=mark,
+                temporary=temporary,
+                log=log_file(),
+                boot=boot_id(),
+                started=utc_now(),
+            )
+            record(service)  # with no address yet: should this process die now, the next `dbp up` clears up
+            service = replace(service, gcs_address=_await_ray(service, tell), address=f"http://{LOOPBACK}:{port}")
+            _check_door(service, port)
         record(service)
     except BaseException:
         if service is not None:

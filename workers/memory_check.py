@@ -31,7 +31,7 @@ def need_of(job: Job, dataset: Dataset, raw: Workload, workers: int) -> WorkerMe
     """Return what each worker needs. Of a classification's classes, which nobody has counted yet, two are expected."""
     outputs = job.network.outputs or (2 if job.task == "classification" else len(dataset.targets))
     row = RowShape(
-        inputs=len(dataset.features),
+        inputs=dataset.expected_inputs,
         targets=1 if job.task == "classification" else len(dataset.targets),
         itemsize=np.dtype(job.training.precision).itemsize,
         weighted=job.data.weight is not None or job.data.class_weights is not None,
@@ -41,7 +41,7 @@ def need_of(job: Job, dataset: Dataset, raw: Workload, workers: int) -> WorkerMe
         raw.shards,
         workers,
         row,
-        (len(dataset.features), *job.network.hidden, outputs),
+        (dataset.expected_inputs, *job.network.hidden, outputs),
         reading_bytes=dataset.reading_bytes,
         on_disk=job.data.cache == "disk",
         curvature=job.optimizer.needs_curvature,

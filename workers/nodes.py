@@ -19,11 +19,13 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from dbp.data.file_set import find_files, names_many
+from dbp.data.remote_file import RemoteFile
 from dbp.errors import DbpError, InputError, StorageError
 from dbp.jobs.directory import check_storage
 from dbp.storage.atomic_files import storage_error
 from dbp.storage.remote import BRIEF, Folder, MissingFileError, open_folder
-from dbp.storage.uris import is_remote, local_path, parent_and_name
+from dbp.storage.uris import is_remote, local_path
 from dbp.sums.fingerprint import kernel_fingerprint
 
 ANSWER_S = 120.0
@@ -83,10 +85,12 @@ def _problems(errand: Errand) -> Iterable[str]:
 
 
 def _look_at(name: str) -> None:
-    """Raise StorageError unless the file can be read here."""
+    """Raise StorageError or DataError unless the file can be read here, or the folder or pattern of a table names some."""
+    if names_many(name):
+        find_files(name)
+        return
     if is_remote(name):
-        folder, file = parent_and_name(name)
-        open_folder(folder, BRIEF).size(file)
+        RemoteFile(name, BRIEF).size()
         return
     try:
         with open(local_path(name), "rb") as opened:

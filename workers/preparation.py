@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from dbp.data.column_plan import ColumnOptions, SplitRule
 from dbp.data.dataset import Dataset
 from dbp.data.encoding import Encoding
 from dbp.data.statistics import ColumnSummary
@@ -37,7 +38,33 @@ def open_dataset(job: Job) -> Dataset:
         task=job.task,
         seed=job.training.seed,
         weight=job.data.weight,
+        columns=_column_options(job),
+        split=_split_rule(job),
     )
+
+
+def _column_options(job: Job) -> ColumnOptions:
+    data = job.data
+    impute = data.impute
+    return ColumnOptions(
+        drop=tuple(data.drop),
+        categories=tuple(data.categories),
+        rare_below=data.rare_below,
+        unknown=data.unknown,
+        most_categories=data.most_categories,
+        dates=tuple((name, tuple(parts)) for name, parts in data.date_parts.items()),
+        impute=tuple(impute.items()) if isinstance(impute, dict) else impute,
+        missing_indicator=data.missing_indicator,
+    )
+
+
+def _split_rule(job: Job) -> SplitRule | None:
+    asked = job.data.validation_split
+    if asked is None:
+        return None
+    if asked.stratify:
+        return SplitRule("stratify")
+    return SplitRule("group", asked.group) if asked.group is not None else SplitRule("time", asked.time)
 
 
 def check_size(job: Job, dataset: Dataset, workers: int) -> None:
@@ -80,10 +107,11 @@ def check_weight(job: Job, part: Part, loaded: PartialSum) -> None:
 def raw_workload(job: Job, dataset: Dataset) -> Workload:
     """Return what workers need to look at the columns."""
     # The outputs are not known yet, where classes are to be counted; the shards must not depend on what is known when.
-    sizes = (len(dataset.features), *job.network.hidden)
+    sizes = (dataset.expected_inputs, *job.network.hidden)
     shards: dict[Part, Shards] = {"train": cut_into_shards(dataset.training_rows, sizes)}
     if dataset.validation_rows:
         shards["validation"] = cut_into_shards(dataset.validation_rows, sizes)
+    dataset.fingerprint()  # before anybody reads rows: whoever does so later must find the same ones
     return Workload(dataset, shards, job.training.seed, on_disk=job.data.cache == "disk")
 
 
@@ -102,7 +130,7 @@ def fit_columns(job: Job, dataset: Dataset, pool: WorkerPool, observer: Observer
     summaries = {"train": cast(ColumnSummary, pool.sum(SumTask("summarize", "train")))}
     if dataset.validation_rows:
         summaries["validation"] = cast(ColumnSummary, pool.sum(SumTask("summarize", "validation")))
-    dataset.check(summaries["train"], summaries.get("validation"))
+    dataset.check(summaries["train"], summaries.get("validation"), adopted=start is not None)
     encoding = _encoding(job, dataset, summaries["train"], observer, start)
     try:
         weights = class_weights(job.data.class_weights, summaries["train"].labels, encoding.classes)
@@ -117,14 +145,7 @@ def _encoding(job: Job, dataset: Dataset, summary: ColumnSummary, observer: Obse
         for warning in warnings:
             observer.warning(warning)
         return adopted
-    encoding = Encoding.from_summary(
-        summary,
-        features=dataset.features,
-        targets=dataset.targets,
-        task=job.task,
-        standardize=job.data.standardize,
-        standardize_target=job.standardizes_target,
-    )
+    encoding = dataset.fitted_encoding(summary, job.data.standardize, job.standardizes_target)
     for warning in encoding.warnings:
         observer.warning(warning)
     return encoding
@@ -172,7 +193,7 @@ def build_network(job: Job, encoding: Encoding) -> Network:
             job.name,
             [Problem("network.outputs", f"{outputs} outputs for {what}: {more}; expected {expected}, or leave it out")],
         )
-    network = Network((len(encoding.features), *job.network.hidden, outputs), job.network.activations)
+    network = Network((encoding.width, *job.network.hidden, outputs), job.network.activations)
     if job.optimizer.needs_curvature and network.parameter_count > MOST_PARAMETERS:
         raise JobFileError(
             job.name,
@@ -195,8 +216,13 @@ def _fitting_outputs(job: Job, encoding: Encoding) -> list[int]:
     return [1, 2] if classes == 2 else [classes]
 
 
-def largest_vector_bytes(job: Job, features: int) -> int:
-    """Return an upper bound of a parameter vector's size, before the classes have been counted."""
+def largest_vector_bytes(job: Job, dataset: Dataset) -> int:
+    """Return an upper bound of a parameter vector's size, before classes have been counted.
+
+    Where features are categories, it is an estimate: twice as many classes as the table's first rows have.
+    """
+    categories = any(plan.kind == "category" for plan in dataset.plans)
+    features = dataset.expected_inputs * (2 if categories else 1)
     outputs = job.network.outputs or (MOST_CLASSES_EXPECTED if job.task == "classification" else len(job.data.targets))
     sizes = (features, *job.network.hidden, outputs)
     length = Network(sizes, job.network.activations).parameter_count

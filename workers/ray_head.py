@@ -11,7 +11,8 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dbp.errors import ServiceError
@@ -22,6 +23,7 @@ from dbp.workers.service_processes import MARK
 
 LOOPBACK = "127.0.0.1"
 USUAL_PORT = 8265
+_TRIES = 20
 RAY_FOLDER = "r"  # short: the sockets below it have paths of at most 107 characters
 
 # What would make Ray join another cluster, or tell our service's processes about one.
@@ -73,14 +75,29 @@ def log_folder(temporary: Path) -> Path:
     return temporary / RAY_FOLDER / "session_latest" / "logs"
 
 
-def choose_port() -> int:
-    """Return Ray's usual port where it is free on the loopback address, else any that is."""
-    for port in (USUAL_PORT, 0):
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """Yield Ray's usual port where it is free on the loopback address, else any that is.
+
+    Until the block ends, when Ray listens there, no other `dbp up` is given it, whoever's it is: each holds a Unix socket of that
+    number (Linux's abstract names, which end with their process).
+    """
+    for port in (USUAL_PORT, *[0] * _TRIES):
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just left is free
             probe.bind((LOOPBACK, port))
-            return int(probe.getsockname()[1])
-    raise ServiceError("no TCP port is free on this machine's loopback address")
+            free = int(probe.getsockname()[1])
+            claim = socket.socket(socket.AF_UNIX)
+            try:
+                claim.bind(f"\0dbp-up-{free}")
+            except OSError:
+                claim.close()
+                continue
+            break
+    else:
+        raise ServiceError("no TCP port is free on this machine's loopback address")
+    with claim:
+        yield free
 
 
 def usable_cpus() -> int:

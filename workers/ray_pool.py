@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -30,6 +29,7 @@ from dbp.workers.causes import Cause, Causes, cause_of
 from dbp.workers.channels import CallStyle, Channel, LinkChannel, Published, RayChannel
 from dbp.workers.gate import Arrival, Gate
 from dbp.workers.link import Beat, LinkClosedError
+from dbp.workers.listening import ListeningClock
 from dbp.workers.shared_memory import Board, supported
 
 Vector = NDArray[np.floating]
@@ -51,16 +51,16 @@ WORKER_DIED = (RayActorError, LinkClosedError)
 class _Worker:
     actor: ActorHandle
     alive: ray.ObjectRef  # settles when its loop has ended, or when it is ready to be called through Ray
-    since: float  # monotonic seconds, of its start
+    since: float  # of its start, as are all times here: seconds by the listening clock
     pid: int = 0
     channel: Channel | None = None
-    silent: float = 0.0  # seconds without a sign of life, as far as anybody listened
+    heard: float = 0.0  # its last sign of life
 
 
 @dataclass(frozen=True)
 class _Wait:
     call: int
-    since: float  # monotonic seconds
+    since: float
 
 
 class RayTransport:
@@ -87,7 +87,8 @@ class RayTransport:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._gate, selectors.EVENT_READ)
         self._published = Published(None, None)
-        self._looked = time.monotonic()
+        self._clock = ListeningClock(2 * LOOK_AROUND_S)
+        self._looked = self._clock.seconds
         self._causes = Causes()
 
     def start(self, worker: int, workload: Workload) -> None:
@@ -98,7 +99,7 @@ class RayTransport:
         if self._calls == "link":
             _open_to_other_machines(self._gate)
         alive = actor.serve.remote(self._gate.address) if self._calls == "link" else actor.ready.remote()
-        self._workers[worker] = _Worker(actor, alive, time.monotonic())
+        self._workers[worker] = _Worker(actor, alive, self._clock.seconds)
 
     def configure(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
@@ -118,24 +119,24 @@ class RayTransport:
         known = self._workers.get(worker)
         if known is None or known.channel is None:
             return  # its death is among the events already
-        self._called[worker] = _Wait(call.number, time.monotonic())
+        self._called[worker] = _Wait(call.number, self._clock.seconds)
         try:
             known.channel.send(call, self._published)
         except WORKER_DIED:
             self._lose_dead(worker)
 
     def now(self) -> float:
-        """See `Transport`."""
-        return time.monotonic()
+        """See `Transport`. The clock stands still while this process is stopped, or busy: nobody is silent or late for that."""
+        return self._clock.tick()
 
     def next_event(self, patience: float | None) -> Event | None:
         """See `Transport`."""
         until = None if patience is None else self.now() + patience
         while not self._events:
             left = LOOK_AROUND_S if until is None else min(until - self.now(), LOOK_AROUND_S)
-            if left < 0:
+            self._wait(max(left, 0.0))
+            if left <= 0 and not self._events:  # whoever has answered is heard, however late it is here
                 return None
-            self._wait(left)
         return self._events.popleft()
 
     def remove(self, worker: int, reason: str) -> None:
@@ -175,10 +176,11 @@ class RayTransport:
             answers = list(through_ray)
             for answer in ray.wait(answers, num_returns=1, timeout=ASK_RAY_S)[0]:
                 self._receive(through_ray[answer])
-        since = time.monotonic() - self._looked
+        now = self.now()
+        since = now - self._looked
         if since > LOOK_AROUND_S / 2 and not (self._events and since < LOOK_AROUND_S):
-            self._looked = time.monotonic()
-            self._look_around(min(since, 2 * LOOK_AROUND_S))  # nobody listened in longer gaps
+            self._looked = now
+            self._look_around(now)
 
     def _through_ray(self) -> dict[ray.ObjectRef, int]:
         """The answers that are to come through Ray, and from which worker."""
@@ -195,7 +197,7 @@ class RayTransport:
             arrival.link.close()
             return
         arrival.link.bound(self._frozen_s)
-        known.pid, known.channel = arrival.pid, LinkChannel(arrival.link)
+        known.pid, known.channel, known.heard = arrival.pid, LinkChannel(arrival.link), self._clock.seconds
         self._selector.register(arrival.link, selectors.EVENT_READ, arrival.worker)
         self._events.append(WorkerReady(arrival.worker))
 
@@ -208,14 +210,13 @@ class RayTransport:
         except WORKER_DIED:
             self._lose_dead(number)
             return
-        known.silent = 0.0
+        known.heard = self._clock.seconds
         if not isinstance(answer, Beat):
             self._called.pop(number, None)
             self._events.append(answer)
 
-    def _look_around(self, seconds: float) -> None:
-        """Find workers that died, that did not start, that are frozen and that hang; `seconds` have passed since the last look."""
-        now = time.monotonic()
+    def _look_around(self, now: float) -> None:
+        """Find workers that died, that did not start, that are frozen and that hang."""
         alive = [worker.alive for worker in self._workers.values()]
         settled = set(ray.wait(alive, num_returns=len(alive), timeout=0)[0]) if alive else set()
         for number, worker in list(self._workers.items()):
@@ -223,11 +224,9 @@ class RayTransport:
                 continue
             if worker.channel is None and now - worker.since > START_TIMEOUT_S and not self._enough():
                 raise WorkersLostError(_no_start(number))
-            if isinstance(worker.channel, LinkChannel):
-                worker.silent += seconds
-                if worker.silent > self._frozen_s:
-                    self._lose(number, Cause(f"no sign of life for {worker.silent:.0f} s; is it stopped?"))
-                    continue
+            if isinstance(worker.channel, LinkChannel) and now - worker.heard > self._frozen_s:
+                self._lose(number, Cause(f"no sign of life for {now - worker.heard:.0f} s; is it stopped?"))
+                continue
             called = self._called.get(number)
             if called is not None and now - called.since > ANSWER_TIMEOUT_S:
                 self._lose(number, Cause(f"it gave no answer for {ANSWER_TIMEOUT_S:.0f} s"))

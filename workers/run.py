@@ -145,7 +145,7 @@ class Run:
     @property
     def vector_bytes(self) -> int:
         """An upper bound of a parameter vector's size."""
-        return largest_vector_bytes(self.job, len(self.dataset.features))
+        return largest_vector_bytes(self.job, self.dataset)
 
     def fit(self, pool: WorkerPool) -> Fitted:
         """Look at the columns, with a pool that knows of this run's rows."""

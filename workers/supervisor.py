@@ -6,7 +6,6 @@ coordinator needs is in the job directory. Who may be replaced, and how often, i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,10 +21,12 @@ from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.coordinator_actor import Coordinator, Ended, News, Order, ended_by
 from dbp.workers.home import TAKE_OVER_S, Home
+from dbp.workers.listening import ListeningClock
 from dbp.workers.placement import Need, Room, wait_for_room
 
 SETTLE_S = 40.0  # so long a lease may take to run out whose holder ended and could not say so
 LOOK_S = 0.5  # how often signals are looked for
+LONGEST_LOOK_S = 3.0  # a look that takes longer was interrupted by a sleep of this process
 SILENT_S = 120.0  # a coordinator that has not answered for so long hangs; it answers also while a step is under way
 START_S = 300.0  # the same for one that starts
 
@@ -206,24 +207,26 @@ class _Listener:
     def listen(self, run: ray.ObjectRef) -> Ended | Died:
         """Pass on what it says until its run ends."""
         news = self._actor.news.remote(0)
-        asked_to_stop, heard = False, time.monotonic()
+        clock = ListeningClock(LONGEST_LOOK_S)
+        asked_to_stop, heard = False, clock.seconds
         while True:
             if self._stop.is_set() and not asked_to_stop:
                 self._actor.stop.remote()
                 asked_to_stop = True
             ready, _ = ray.wait([run, news], num_returns=1, timeout=LOOK_S)
+            now = clock.tick()
             if run in ready:
                 return self._last_words(run)
             if news in ready:
                 try:
                     self._hear(ray.get(news))
-                    heard = time.monotonic()
+                    heard = now
                     news = self._actor.news.remote(self._seen)
                 except RayError as error:  # its run ends likewise, if it is not only a moment's trouble
                     if ray.wait([run], timeout=LOOK_S)[0]:
                         return Died(self._in_words(error))
                     news = self._actor.news.remote(self._seen)
-            silent = time.monotonic() - heard
+            silent = now - heard
             if silent > (SILENT_S if self._who else START_S):
                 return Died(f"{self._who or 'it did not start: it'} has not answered for {silent:.0f} s")
 

@@ -1,4 +1,4 @@
-"""What travels with a job: small files do, in a zip that becomes the driver's working folder; large ones and URIs stay.
+"""What travels with a job: small files do, in a zip that becomes the driver's working folder; large ones, folders and URIs stay.
 
 Files are taken smallest first, as long as all of them together have at most `MOST_BYTES`. What stays must be visible on every
 node of the service, at the same path; its driver looks before anything is started.
@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbp.errors import InputError, JobFileError, Problem
+from dbp.data.file_set import find_files, names_many
+from dbp.errors import DataError, InputError, JobFileError, Problem
 from dbp.jobs.job import Job
 from dbp.jobs.job_file import parse_values, read_text
 from dbp.jobs.strict_yaml import to_yaml
 from dbp.jobs.submission import SUBMISSION_FILE, TRAVELLING, Submission
 from dbp.storage.atomic_files import storage_error
+from dbp.storage.uris import split_pattern
 
 MOST_BYTES = 100_000_000
 INPUTS = "inputs"
@@ -64,6 +66,11 @@ def sort_files(job: Job, source: str, *, elsewhere: bool) -> Cargo:
         if _URI.match(text):
             staying.append((key, text))
             continue
+        if key.startswith("data.") and names_many(text):
+            if not elsewhere or os.path.isdir(text):
+                _require_files(key, text, problems)
+            staying.append((key, text))
+            continue
         path = Path(text)
         size, problem = _measure(path)
         if size is not None:
@@ -96,10 +103,18 @@ def check_written_paths(file: Path, overrides: Sequence[str] = ()) -> None:
         text = section.get(name) if isinstance(section, dict) else None
         if not isinstance(text, str) or key in overridden or _URI.match(text):
             continue
-        if not os.path.isabs(text) and not (file.parent / text).exists():
+        there, _ = split_pattern(text) if section_name == "data" else (text, None)
+        if not os.path.isabs(text) and not (file.parent / there).exists():
             problems.append(Problem(key, f"{file.parent / text}: no such file"))
     if problems:
         raise JobFileError(str(file), problems)
+
+
+def _require_files(key: str, text: str, problems: list[Problem]) -> None:
+    try:
+        find_files(text)
+    except DataError as error:
+        problems.append(Problem(key, str(error)))
 
 
 def _files_of(job: Job) -> list[tuple[str, str]]:

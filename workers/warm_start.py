@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dbp.data.column_plan import FeaturePlan
+from dbp.data.column_rules import CategoryRule, DateRule
 from dbp.data.dataset import Dataset
 from dbp.data.encoding import Encoding
 from dbp.errors import DataError, JobFileError, ModelFileError, Problem
@@ -100,6 +102,8 @@ def _column_problems(job: Job, dataset: Dataset, encoding: Encoding) -> Iterator
         sides = [("in the job", here - there), ("in the model it starts from", there - here)]
         words = "; ".join(f"only {where} ({_listed(sorted(names))})" for where, names in sides if names)
         yield Problem("data.features", f"{words}; expected the features of {job.network.start_from}")
+    else:
+        yield from _rule_problems(job, dataset, encoding)
     for key, wanted, means, scales in _standardisation(job, encoding):
         if not wanted and _fitted(means, scales):
             yield Problem(
@@ -107,6 +111,38 @@ def _column_problems(job: Job, dataset: Dataset, encoding: Encoding) -> Iterator
                 f"false in the job, but {job.network.start_from} was trained with standardised columns, and its parameters need "
                 "them; expected true",
             )
+
+
+def _rule_problems(job: Job, dataset: Dataset, encoding: Encoding) -> Iterator[Problem]:
+    """Yield where the job would make other inputs of a column than the model does."""
+    rules = dict(zip(encoding.features, encoding.column_rules, strict=True))
+    for plan in dataset.plans:
+        rule = rules[plan.name]
+        if plan.kind != rule.kind:
+            key = "data.dates" if "date" in (plan.kind, rule.kind) else "data.categories"
+            yield _other_inputs(job, key, plan, f"is a {plan.kind}", f"a {rule.kind}")
+        elif isinstance(rule, CategoryRule):
+            if job.data.unknown != rule.unknown:
+                yield _differs(job, "data.unknown", job.data.unknown, rule.unknown)
+            if plan.missing_class != rule.takes_missing:
+                yield _other_filling(job, plan, rule.takes_missing)
+        elif isinstance(rule, DateRule) and plan.parts != rule.parts:
+            yield _other_inputs(job, "data.dates", plan, f"is {', '.join(plan.parts)}", ", ".join(rule.parts))
+        elif (plan.fill is None) != (rule.fill is None):
+            yield _other_filling(job, plan, rule.fill is not None)
+
+
+def _other_filling(job: Job, plan: FeaturePlan, there: bool) -> Problem:
+    words = ("refused", "taken")
+    return _other_inputs(job, "data.impute", plan, f"has missing values {words[not there]}", words[there])
+
+
+def _other_inputs(job: Job, key: str, plan: FeaturePlan, here: str, there: str) -> Problem:
+    return Problem(
+        key,
+        f"column {plan.name!r} {here} in the job, {there} in the model it starts from ({job.network.start_from}); "
+        "expected the same",
+    )
 
 
 def _standardisation(job: Job, encoding: Encoding) -> list[tuple[str, bool, Sequence[float], Sequence[float]]]:

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
 from dbp.cli.jobs import open_model
-from dbp.cli.options import DEFAULT_STORAGE, Force, Json, ModelName, Storage, TablePath
+from dbp.cli.options import (
+    DEFAULT_STORAGE,
+    Address,
+    Force,
+    Json,
+    ModelName,
+    Quiet,
+    ScoringWorkers,
+    Storage,
+    TablePath,
+)
 from dbp.cli.output import Mode, Output, clean, talk, writing_results
+from dbp.cli.progress import rows_progress
 from dbp.errors import InputError
 
 Out = Annotated[
@@ -39,39 +52,56 @@ def predict(
     table: TablePath,
     out: Out = None,
     probabilities: Probabilities = None,
+    workers: ScoringWorkers = 0,
+    address: Address = None,
     force: Force = False,
     storage: Storage = DEFAULT_STORAGE,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Predict every row of a table.
 
     The table's rows and columns stay as they are; predictions are added as further columns.
     """
-    from dbp.data.open_table import open_table
-    from dbp.models.prediction import Predictions, print_predictions, write_predictions
+    from dbp.workers.scoring import predict
 
     if out is not None:
         _check_place(out, table, force)
     elif json:
         raise InputError("--json: the table itself goes to standard output; say where it goes with -o FILE")
-    predictions = Predictions.of(open_model(model, storage), open_table(table), probabilities)
+    loaded = open_model(model, storage)
+    shows = not quiet and (out is not None or not sys.stdout.isatty())
+    with _destination(out) as written, rows_progress("predicting", shows) as (progress, warn):
+        rows, names = predict(
+            loaded,
+            table,
+            written,
+            probabilities=probabilities,
+            workers=workers,
+            address=address,
+            progress=progress,
+            warn=warn,
+        )
     if out is None:
-        with writing_results():
-            print_predictions(predictions, sys.stdout.buffer, _warn)
         return
-    rows = write_predictions(predictions, out, _warn)
     output = Output(json=json)
     if output.mode is Mode.JSON:
-        output.json({"output": out, "rows": rows, "columns": predictions.names})
+        output.json({"output": out, "rows": rows, "columns": names})
     else:
         output.text(clean(out))
-        first, *others = predictions.names
+        first, *others = names
         also = f" and {others[0]}" + (f" ... {others[-1]}" if len(others) > 1 else "") if others else ""
         talk(f"{rows:,} rows; new columns: {first}{also}")
 
 
-def _warn(text: str) -> None:
-    talk(f"warning: {text}")
+@contextmanager
+def _destination(out: Path | None) -> Iterator[Path | IO[bytes]]:
+    """Lend the file to write, or standard output for CSV; nothing else is printed there meanwhile."""
+    if out is not None:
+        yield out
+        return
+    with writing_results():
+        yield sys.stdout.buffer
 
 
 def _check_place(out: Path, table: str, force: bool) -> None:

@@ -43,7 +43,7 @@ def validate(job: JobFile, overrides: Overrides = None, read_data: ReadData = Fa
 
 
 def _summary(job: Job, read_data: bool) -> dict[str, object]:
-    """Return what the job amounts to. Outputs and parameters are None where they hang on classes that nobody has counted yet."""
+    """Return what the job amounts to. Outputs and parameters are None where they hang on what nobody has counted yet."""
     from dbp.network.network import Network
     from dbp.workers.memory_check import memory_warnings, need_of
     from dbp.workers.pools import open_pool
@@ -64,8 +64,8 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
     outputs = job.network.outputs or (len(job.data.targets) if job.task == "regression" else None)
     network = (
         None
-        if outputs is None
-        else Network((len(dataset.features), *job.network.hidden, outputs), job.network.activations)
+        if outputs is None or any(plan.kind == "category" or plan.indicator for plan in dataset.plans)
+        else Network((dataset.expected_inputs, *job.network.hidden, outputs), job.network.activations)
     )
     if read_data:
         from dbp.cli.progress import Warnings
@@ -84,7 +84,7 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
         "rows": dataset.training_rows,
         "validation_rows": dataset.validation_rows,
         "features": len(dataset.features),
-        "outputs": network.sizes[-1] if network else None,
+        "outputs": network.sizes[-1] if network else outputs,
         "parameters": network.parameter_count if network else None,
         "steps": job.training.max_steps,
         "workers": job.workers,

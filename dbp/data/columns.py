@@ -50,12 +50,17 @@ def is_number(kind: pa.DataType) -> bool:
     )
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
 def is_label(kind: pa.DataType) -> bool:
     """Whether a column of this type can hold class labels."""
     if pa.types.is_dictionary(kind):
         return is_label(kind.value_type)
     plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    return bool(plain or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(plain or is_text(kind))
 
 
 def numbers(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
@@ -73,12 +78,15 @@ def bad_numbers(
     values: NDArray[np.float64],
     row_numbers: NDArray[np.int64],
     least: float | None = None,
+    missing_too: bool = False,
 ) -> BadCells | None:
     """Return the cells that are no finite number (of at least `least`), or whole numbers that float64 would round.
 
-    Rows are counted from 1.
+    Rows are counted from 1. With `missing_too`, a missing cell or NaN is as good as a number.
     """
     bad = ~np.isfinite(values)
+    if missing_too:
+        bad &= ~np.isnan(values)
     if least is not None:
         bad |= values < least
     if pa.types.is_integer(column.type):
@@ -110,7 +118,7 @@ def labels(
         bad = pc.or_(bad, pc.invert(pc.fill_null(whole, False)))
     if plain.type == pa.uint64():
         bad = pc.or_(bad, pc.fill_null(pc.greater(plain, pa.scalar(MOST_WHOLE, pa.uint64())), True))
-    if pa.types.is_string(plain.type) or pa.types.is_large_string(plain.type):
+    if is_text(plain.type):
         bad = pc.or_(bad, pc.fill_null(pc.ends_with(plain, "\0"), True))  # numpy's text drops it
     places = np.flatnonzero(np.asarray(bad.to_numpy(zero_copy_only=False)))
     if not len(places):
@@ -127,6 +135,10 @@ def _is_plain(value: Label) -> bool:
 
 
 def plain_labels(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return a label column without dictionary encoding or chunks."""
+    """Return a label column without dictionary encoding, views or chunks."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return whole.cast(whole.type.value_type) if pa.types.is_dictionary(whole.type) else whole
+    if pa.types.is_dictionary(whole.type):
+        whole = whole.cast(whole.type.value_type)
+    return (
+        whole.cast(pa.string()) if pa.types.is_string_view(whole.type) else whole
+    )  # which few functions of Arrow take

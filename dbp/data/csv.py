@@ -1,101 +1,124 @@
-"""CSV files with a header, read as a stream.
+"""CSV and TSV files with a header.
 
-A column's type is decided over the whole file, not from its first rows: opening a table reads it once, as text, counts the
-rows, and keeps for each column the narrowest of bool, int64, float64 and string that fits every cell. An empty cell is a
-missing value.
+A column's type is decided over the whole file, not from its first rows: opening a table reads it once, as text, and keeps for each
+column the narrowest of bool, int64, float64 and string that fits every cell. An empty cell is a missing value. On the way it notes
+where rows are (`text_index`): who is told so reads the rows it needs only.
 """
 
 from __future__ import annotations
 
-import os
+import io
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from dbp.data.table import BATCH_ROWS, ROW_NUMBERS, file_fingerprint, require_unique
+from dbp.data.table import BATCH_ROWS, ROW_NUMBERS, require_unique
+from dbp.data.table_file import TableFile
+from dbp.data.text_index import MOST_ROW_BYTES, IndexBuilder, TextIndex, last_line_end, pieces
 from dbp.errors import DataError
-
-if TYPE_CHECKING:
-    from dbp.data.remote_file import LocalCopy, RemoteFile
 
 _CANDIDATES = (pa.bool_(), pa.int64(), pa.float64())
 _MISSING = ["", "NA", "NaN", "nan", "null", "NULL", "N/A"]
 _TRUE, _FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
-_BLOCK_BYTES = 8 << 20
-_BLOCKS_AT_ONCE = 48  # that Arrow reads ahead, parsed and not: measured to 410 MiB
+_PARSED_PER_BYTE = 32  # memory that a piece of text takes while it is read: measured to 24, on cells of one digit
+_TOO_LONG = f"a row of more than {MOST_ROW_BYTES >> 20} MiB; expected shorter ones. Is a closing quote missing?"
 
 
 @dataclass(frozen=True)
 class _Header:
     names: tuple[str, ...]
-    lines: int  # that it takes in the file, blank ones before it included
+    delimiter: str
+    bytes: int  # that it takes in the file, what stands before it included
+
+
+@dataclass(frozen=True)
+class CsvLearnt:
+    """What reading the file once found out."""
+
+    size: int
+    header: _Header
+    kinds: Mapping[str, tuple[pa.DataType, ...]]  # for each column the types that fit every cell, narrowest first
+    index: TextIndex
 
 
 class CsvTable:
     """See `Table`."""
 
-    def __init__(self, place: Path, path: str, header: _Header, schema: pa.Schema, row_count: int) -> None:
-        self._place = place
-        self._header = header
-        self.path = path
-        self.schema = schema
-        self.row_count = row_count
-        self.copy: LocalCopy | None = None  # which the place opens, of a table at a URI
+    def __init__(self, source: TableFile, learnt: CsvLearnt) -> None:
+        self._source, self._learnt = source, learnt
+        self.path = source.path
+        self.schema = pa.schema([(name, (kinds or (pa.string(),))[0]) for name, kinds in learnt.kinds.items()])
+        self.row_count = learnt.index.row_count
 
     @classmethod
-    def open_remote(cls, file: RemoteFile) -> CsvTable:
-        """Take a copy of the file and read that. See `open`."""
-        copy = file.copy()
-        table = cls.open(copy.path, file.uri)
-        table.copy = copy
-        return table
+    def open(cls, source: TableFile, learnt: object | None = None, delimiter: str = ",") -> CsvTable:
+        """Read the file once, unless it is `learnt`.
 
-    @classmethod
-    def open(cls, place: Path, path: str) -> CsvTable:
-        """Read the file once. DataError for a ragged row, a repeated column name, an open quote, or text that is not UTF-8."""
-        header = _header(place, path)
-        names = header.names
-        fitting = {name: list(_CANDIDATES) for name in names}
-        rows, last = 0, ""
-        for batch in _read(place, path, header, {name: pa.string() for name in names}, names):
-            rows += batch.num_rows
-            for name in names:
-                fitting[name] = [kind for kind in fitting[name] if _fits(batch.column(name), kind)]
-            if batch.num_rows:
-                last = batch.column(len(names) - 1)[batch.num_rows - 1].as_py() or ""
-        if _ends_inside_quotes(place, last):
-            raise DataError(
-                f"{path}: row {rows} ({ROW_NUMBERS}) ends inside quotes, and with it the file; expected a closing quote. "
-                "Is the file truncated, or a quote missing further up?"
-            )
-        schema = pa.schema([(name, (fitting[name] or [pa.string()])[0]) for name in names])
-        return cls(place, path, header, schema, rows)
+        DataError for a ragged row, a repeated column name, an open quote, text that is not UTF-8, or a file that has changed.
+        """
+        if isinstance(learnt, CsvLearnt):
+            if source.size() != learnt.size:
+                raise DataError(f"{source.path}: {source.size():,} bytes; it had {learnt.size:,} when the job began")
+            return cls(source, learnt)
+        header = _header(source.local(), source.path, delimiter)
+        fitting = dict.fromkeys(header.names, _CANDIDATES)
+        text = dict.fromkeys(header.names, pa.string())
+        builder = IndexBuilder(header.bytes)
+        for piece, last in pieces(source, header.bytes, _Cut(delimiter), _TOO_LONG):
+            rows = 0
+            for batch in _parse(piece, source.path, builder.rows, header, text, header.names):
+                rows += batch.num_rows
+                for name in header.names:
+                    fitting[name] = tuple(kind for kind in fitting[name] if _fits(batch.column(name), kind))
+            builder.add(piece, rows)
+            if last and _Cut(delimiter).ends_inside_quotes(piece):
+                raise DataError(
+                    f"{source.path}: row {builder.rows} ({ROW_NUMBERS}) ends inside quotes, and with it the file; expected a "
+                    "closing quote. Is the file truncated, or a quote missing further up?"
+                )
+        return cls(source, CsvLearnt(source.size(), header, fitting, builder.index()))
+
+    @staticmethod
+    def agree(learnt: Sequence[CsvLearnt]) -> Sequence[CsvLearnt]:
+        """Return what was learnt of files of one table, with types that fit every cell of all files."""
+        first = learnt[0].kinds
+        common = {
+            name: tuple(kind for kind in kinds if all(kind in each.kinds.get(name, ()) for each in learnt))
+            for name, kinds in first.items()
+        }
+        return [
+            replace(each, kinds={name: common.get(name, kinds) for name, kinds in each.kinds.items()})
+            for each in learnt
+        ]
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """See `Table`. A CSV file has no index: everything before `start` is read and passed over."""
+        """See `Table`. DataError where the rows are not those that were there when the file was first read."""
         types = {name: self.schema.field(name).type for name in columns}
-        place = 0
-        for batch in _read(self._place, self.path, self._header, types, columns):
-            low, high = max(start - place, 0), min(stop - place, batch.num_rows)
-            for first in range(low, high, BATCH_ROWS):
-                yield batch.slice(first, min(BATCH_ROWS, high - first)).select(list(columns))
-            place += batch.num_rows
-            if place >= stop:
-                return
+        for place, piece in self._learnt.index.read(self._source, start, stop):
+            row = place
+            for batch in _parse(piece, self.path, place, self._learnt.header, types, columns):
+                low, high = max(start - row, 0), min(stop - row, batch.num_rows)
+                for first in range(low, high, BATCH_ROWS):
+                    yield batch.slice(first, min(BATCH_ROWS, high - first)).select(list(columns))
+                row += batch.num_rows
 
     def fingerprint(self) -> str:
         """See `Table`."""
-        return file_fingerprint(self._place)
+        return self._source.fingerprint()
+
+    def learnt(self) -> CsvLearnt:
+        """See `Table`."""
+        return self._learnt
 
     def reading_bytes(self, columns: Sequence[str]) -> int:
         """See `Table`."""
-        return min(_BLOCKS_AT_ONCE * _BLOCK_BYTES, 2 * self._place.stat().st_size)
+        return _PARSED_PER_BYTE * self._learnt.index.largest_piece
 
 
 def _fits(column: pa.Array, kind: pa.DataType) -> bool:
@@ -109,16 +132,47 @@ def _fits(column: pa.Array, kind: pa.DataType) -> bool:
     return True
 
 
-def _header(place: Path, path: str) -> _Header:
+class _Cut:
+    """Finds row ends as Arrow's reader does: a quote opens a cell only where a cell begins, and two in it stand for one."""
+
+    def __init__(self, delimiter: str) -> None:
+        begins = re.escape(delimiter.encode())
+        self._quoted = re.compile(rb"(?:\A|(?<=[\r\n]|" + begins + rb'))"[^"]*+(?:""[^"]*+)*+(?:"|\Z)')
+
+    def __call__(self, text: bytes) -> int:
+        """Return how many bytes of a text that begins at a row's start are whole rows."""
+        cells = [match.span() for match in self._quoted.finditer(text)] if b'"' in text else []
+        end = len(text)
+        for first, after in reversed(cells):
+            if found := last_line_end(text, after, end):
+                return found
+            end = first
+        return last_line_end(text, 0, end)
+
+    def ends_inside_quotes(self, text: bytes) -> bool:
+        """Whether a text that begins at a row's start ends in a cell whose closing quote is missing."""
+        last = deque(self._quoted.finditer(text), 1)
+        # Of a cell that is cut off, the quotes are an odd number: one that opens it, and pairs.
+        return bool(last) and last[0].end() == len(text) and last[0][0].count(b'"') % 2 == 1
+
+
+def _header(place: Path, path: str, delimiter: str) -> _Header:
     """Read the header: the first line that is not blank; a name in quotes may hold line breaks."""
     import csv
 
+    length = 0
+
+    def counted(file: io.TextIOWrapper) -> Iterator[str]:
+        nonlocal length
+        for line in file:
+            text = line.removeprefix("\ufeff") if length == 0 else line
+            length += len(line.encode("utf-8", "surrogateescape"))
+            yield text
+
     try:
         # The file is decoded ahead: bytes that are no UTF-8 are refused here only where they stand in a name.
-        with open(place, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.reader(file)
-            names = next((row for row in reader if row), [])
-            lines = reader.line_num
+        with open(place, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            names = next((row for row in csv.reader(counted(file), delimiter=delimiter) if row), [])
         "".join(names).encode()
     except UnicodeEncodeError as error:
         raise DataError(f"{path}: its header is not text in UTF-8; expected UTF-8") from error
@@ -127,89 +181,71 @@ def _header(place: Path, path: str) -> _Header:
     if not any(name.strip() for name in names):
         raise DataError(f"{path}: nothing but blanks; expected a header with the names of the columns")
     require_unique(path, names)
-    return _Header(tuple(names), lines)
+    return _Header(tuple(names), delimiter, length)
 
 
-def _ends_inside_quotes(place: Path, last: str) -> bool:
-    """Whether the file ends in a quoted cell that is not closed (`last` is what was read of it). Arrow takes that for a cell."""
-    tail = b'"' + last.replace('"', '""').encode()
-    with open(place, "rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(file.tell() - len(tail) - 1, 0))
-        end = file.read()
-    return len(end) == len(tail) + 1 and end[1:] == tail and end[:1] in b",\r\n"
-
-
-def _read(
-    place: Path, path: str, header: _Header, types: dict[str, pa.DataType], columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
+def _parse(
+    piece: bytes, path: str, place: int, header: _Header, types: Mapping[str, pa.DataType], columns: Sequence[str]
+) -> list[pa.RecordBatch]:
+    """Return the rows of a piece of the file that begins with row `place`, from 0."""
     ragged: list[pyarrow.csv.InvalidRow] = []
 
     def note(row: pyarrow.csv.InvalidRow) -> str:
         ragged.append(row)
         return "error"
 
-    convert = pyarrow.csv.ConvertOptions(
-        column_types=types,
-        include_columns=list(columns),
-        null_values=_MISSING,
-        strings_can_be_null=True,
-        true_values=_TRUE,
-        false_values=_FALSE,
-    )
     try:
-        with pyarrow.csv.open_csv(
-            place,
-            pyarrow.csv.ReadOptions(
-                block_size=_BLOCK_BYTES, use_threads=False, column_names=list(header.names), skip_rows=header.lines
-            ),
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(piece),
+            pyarrow.csv.ReadOptions(block_size=len(piece) + 1, use_threads=False, column_names=list(header.names)),
             pyarrow.csv.ParseOptions(
+                delimiter=header.delimiter,
                 newlines_in_values=True,
                 invalid_row_handler=note,
                 # In a table of one column a blank line is a row whose cell is missing: it must not vanish.
                 ignore_empty_lines=len(header.names) > 1,
             ),
-            convert,
-        ) as reader:
-            yield from reader
+            pyarrow.csv.ConvertOptions(
+                column_types=dict(types),
+                include_columns=list(columns),
+                null_values=_MISSING,
+                strings_can_be_null=True,
+                true_values=_TRUE,
+                false_values=_FALSE,
+            ),
+        )
     except pa.ArrowException as error:
         if ragged:
             row = ragged[0]
-            number = (
-                _ragged_row_number(place, header, row.expected_columns)
-                if row.number is None
-                else row.number - header.lines
-            )
+            number = _ragged_row(piece, header) if row.number is None else row.number
             raise DataError(
-                f"{path}: row {number} ({ROW_NUMBERS}) has {_fields(row.actual_columns)}; expected {row.expected_columns}, "
-                "as in the header"
+                f"{path}: row {place + number} ({ROW_NUMBERS}) has {_fields(row.actual_columns)}; expected "
+                f"{row.expected_columns}, as in the header"
             ) from None
         message = str(error).splitlines()[0]
-        if "Empty CSV" in message or "Could not skip initial" in message:
-            return  # a header and nothing else
-        raise DataError(f"{path}: {_in_words(message, header)}") from error
+        if "Empty CSV" in message:
+            return []  # blank lines and nothing else
+        raise DataError(f"{path}: {_in_words(message, header, place)}") from error
+    batches: list[pa.RecordBatch] = table.to_batches()
+    return batches
 
 
 def _fields(count: int) -> str:
     return f"{count} field{'s' if count != 1 else ''}"
 
 
-def _ragged_row_number(place: Path, header: _Header, expected: int) -> int | str:
+def _ragged_row(piece: bytes, header: _Header) -> int:
     import csv
 
-    with open(place, newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = (row for row in csv.reader(file) if row)
-        return next((number for number, row in enumerate(rows) if number and len(row) != expected), "?")
+    text = io.StringIO(piece.decode(errors="replace"), newline="")
+    rows = (row for row in csv.reader(text, delimiter=header.delimiter) if row)
+    return next((number for number, row in enumerate(rows, 1) if len(row) != len(header.names)), 1)
 
 
-def _in_words(message: str, header: _Header) -> str:
+def _in_words(message: str, header: _Header, place: int) -> str:
     """Return Arrow's message in the user's terms."""
-    cell = re.search(r"In CSV column #(\d+): Row #(\d+): .*invalid UTF8", message)
+    cell = re.search(r"In CSV column #(\d+): (?:Row #(\d+): )?.*invalid UTF8", message)
     if cell:
-        row = int(cell[2]) - header.lines
-        return (
-            f"column {header.names[int(cell[1])]!r}, row {row} ({ROW_NUMBERS}): text that is not UTF-8; expected UTF-8"
-        )
-    if "straddl" in message:
-        return f"a row of more than {_BLOCK_BYTES >> 20} MiB; expected shorter ones. Is a closing quote missing?"
+        row = f", row {place + int(cell[2])} ({ROW_NUMBERS})" if cell[2] else ""
+        return f"column {header.names[int(cell[1])]!r}{row}: text that is not UTF-8; expected UTF-8"
     return f"cannot be read as CSV ({message})"

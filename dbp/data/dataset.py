@@ -5,17 +5,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dbp.data.column_plan import (
+    NO_OPTIONS,
+    ColumnOptions,
+    FeaturePlan,
+    Quantity,
+    SplitRule,
+    choose_features,
+    plan_features,
+)
+from dbp.data.contents import Contents
 from dbp.data.encoding import Encoding, Task, numbers_of
 from dbp.data.open_table import open_table
 from dbp.data.rows import EncodedRows
-from dbp.data.split import Split
+from dbp.data.split import MarkedSplit, Split, pack_marks
 from dbp.data.table import Table, require_columns
 from dbp.errors import DataError
 
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dbp.data.statistics import ColumnSummary
+    from dbp.data.vocabulary import Vocabulary
 
 Part = Literal["train", "validation"]
 MOST_CLASSES = 1000
@@ -40,6 +51,9 @@ class Dataset:
     task: Task
     seed: int
     weight: str | None = None  # the column that says how much a row counts
+    columns: ColumnOptions = NO_OPTIONS
+    plans: tuple[FeaturePlan, ...] = ()  # one per feature
+    held_out: bytes | None = None  # a bit per row of the training table, where a column decides on the validation rows
 
     @classmethod
     def open(
@@ -51,14 +65,23 @@ class Dataset:
         task: Task,
         seed: int,
         weight: str | None = None,
+        columns: ColumnOptions | None = None,
+        split: SplitRule | None = None,
     ) -> Dataset:
-        """Open the tables and check all that their metadata can tell. DataError names file and column."""
+        """Open the tables and check all that their metadata and their first rows can tell. DataError names file and column.
+
+        `features` may hold patterns. With a `split`, the column that it names is read here, once.
+        """
+        options = NO_OPTIONS if columns is None else columns
         table = open_table(train)
         targets = (target,) if isinstance(target, str) else tuple(target)
         others = (*targets, *([] if weight is None else [weight]))
         require_columns(table, others)
-        chosen = tuple(features) if features is not None else tuple(n for n in table.schema.names if n not in others)
-        require_columns(table, chosen)
+        splitting = () if split is None or split.column is None else (split.column,)
+        require_columns(table, splitting)
+        named = {*options.categories, *(entry for entry, _ in options.dates)}
+        hidden = [name for name in splitting if name not in named]
+        chosen = choose_features(table, features, options.drop, others, hidden)
         if not chosen:
             raise DataError(
                 f"{table.path}: no column but the target {', '.join(targets)}; expected features to learn from"
@@ -68,15 +91,61 @@ class Dataset:
             raise DataError(
                 f"{table.path}: {both[0]!r} is the target and listed in data.features; expected one or the other"
             )
-        dataset = cls(train, validation, chosen, targets, task, seed, weight)
+        plans = plan_features(table, chosen, options, splitting)
+        dataset = cls(train, validation, chosen, targets, task, seed, weight, options, plans)
+        dataset.__dict__["_train_table"] = table  # which is open already
         tables = [table]
-        if isinstance(validation, str):
-            tables.append(open_table(validation))
+        if dataset._validation_table is not None:
+            tables.append(dataset._validation_table)
             require_columns(tables[1], (*chosen, *others))
         for each in tables:
             dataset._check_rows(each)
             dataset._check_types(each)
+        dataset._check_first_rows()
+        if split is not None and isinstance(validation, float):
+            from dbp.data.held_out import marks
+
+            held_out = pack_marks(marks(table, split, targets[0], validation, seed))
+            dataset = replace(dataset, held_out=held_out)
+            dataset.__dict__["_train_table"] = table
         return dataset
+
+    @cached_property
+    def expected_inputs(self) -> int:
+        """How many inputs the features will be, about: exactly, where none is a category or has an indicator.
+
+        Of categories it counts the classes among the table's first rows: known before the rows are read, and the same whoever asks.
+        """
+        return sum(self._expected(plan) for plan in self.plans)
+
+    def _expected(self, plan: FeaturePlan) -> int:
+        if plan.kind != "category":
+            return len(plan.quantities) + plan.indicator
+        found = self._first_classes[plan.name]
+        return self.columns.most_categories if found.over else max(len(found.counts), 1)
+
+    @cached_property
+    def _first_classes(self) -> dict[str, Vocabulary]:
+        from dbp.data.checks import first_classes
+
+        categories = [plan for plan in self.plans if plan.kind == "category"]
+        most = self.columns.most_categories
+        return {plan.name: first_classes(self._train_table, plan, most) for plan in categories}
+
+    def fitted_encoding(self, summary: ColumnSummary, standardize: bool, standardize_target: bool) -> Encoding:
+        """Return the encoding that the summary of the training rows makes of the columns."""
+        schema = self._train_table.schema
+        return Encoding.from_summary(
+            summary,
+            features=self.features,
+            targets=self.targets,
+            task=self.task,
+            standardize=standardize,
+            standardize_target=standardize_target,
+            plans=self.plans,
+            options=self.columns,
+            zoned=[plan.name for plan in self.plans if plan.kind == "date" and _is_zoned(schema, plan.name)],
+        )
 
     @property
     def training_rows(self) -> int:
@@ -91,15 +160,19 @@ class Dataset:
         return self._validation_table.row_count if self._validation_table is not None else 0
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 (hex) of the contents of the tables."""
-        return self._fingerprint
+        """Return a SHA-256 (hex) of the contents of the tables. From then on rows are read from these contents only.
+
+        That holds for workers too that are sent the dataset afterwards.
+        """
+        digest = hashlib.sha256()
+        for known in self._contents.values():
+            digest.update(known.fingerprint.encode())
+        return digest.hexdigest()
 
     @cached_property
-    def _fingerprint(self) -> str:
-        digest = hashlib.sha256(self._train_table.fingerprint().encode())
-        if self._validation_table is not None:
-            digest.update(self._validation_table.fingerprint().encode())
-        return digest.hexdigest()
+    def _contents(self) -> dict[str, Contents]:
+        tables = {"train": self._train_table, "validation": self._validation_table}
+        return {name: Contents.of(table) for name, table in tables.items() if table is not None}
 
     @property
     def reading_bytes(self) -> int:
@@ -113,8 +186,12 @@ class Dataset:
         from dbp.data.statistics import summarize
 
         table, rows = self._read(part, start, stop)
-        numeric = (*self.features, *self.targets) if self.task == "regression" else self.features
-        return summarize(table, numeric, None if self.task == "regression" else self.targets[0], rows, self.weight)
+        quantities = [quantity for plan in self.plans for quantity in plan.quantities]
+        if self.task == "regression":
+            quantities += [Quantity(name) for name in self.targets]
+        label = None if self.task == "regression" else self.targets[0]
+        categories = [plan for plan in self.plans if plan.kind == "category"]
+        return summarize(table, quantities, label, rows, self.weight, categories, self.columns.most_categories)
 
     def encode(
         self, part: Part, start: int, stop: int, encoding: Encoding, dtype: np.dtype[np.floating]
@@ -127,13 +204,17 @@ class Dataset:
         weights = None if self.weight is None else numbers_of(table, [self.weight], source, rows)[:, 0]
         return EncodedRows(inputs, targets, weights)
 
-    def check(self, training: ColumnSummary, validation: ColumnSummary | None) -> None:
-        """Raise DataError for everything that the summaries show to be unusable, all at once."""
+    def check(self, training: ColumnSummary, validation: ColumnSummary | None, adopted: bool = False) -> None:
+        """Raise DataError for everything that the summaries show to be unusable, all at once.
+
+        With an `adopted` encoding, another table's rows say which classes of a category are known: those are seen to by `encode`.
+        """
         bad = {(self._train_table.path, name): cells for name, cells in training.bad.items()}
         for name, cells in (validation.bad if validation is not None else {}).items():
             place = (self._table("validation").path, name)
             bad[place] = cells.merged(bad.get(place))  # with a share held out, both parts are of one file
         problems = [f"{path}: {cells.describe(name)}" for (path, name), cells in bad.items()]
+        problems += self._feature_problems(training, None if adopted else validation)
         if self.task == "classification" and self.targets[0] not in training.bad:
             problems += self._label_problems(training, validation)
         if self.weight is not None and self.weight not in training.bad and training.largest_weight == 0:
@@ -142,6 +223,23 @@ class Dataset:
             )
         if problems:
             raise DataError("\n".join(problems))
+
+    def _feature_problems(self, training: ColumnSummary, validation: ColumnSummary | None) -> list[str]:
+        from dbp.data.checks import category_problems, empty_columns
+
+        tables = (self._train_table, self._table("validation"))
+        empty = empty_columns(self._train_table.path, self.plans, training)
+        return [*empty, *category_problems(tables, self.plans, self.columns, training, validation)]
+
+    def _check_first_rows(self) -> None:
+        """Raise DataError for a column of numbers that is text because of cells that are none."""
+        from dbp.data.checks import looks_numeric, why_no_number
+
+        for plan in self.plans:
+            if plan.kind == "category" and not plan.named:
+                found = self._first_classes[plan.name]
+                if not found.over and looks_numeric(self._train_table, plan, found):
+                    raise DataError(f"{self._train_table.path}: {why_no_number(self._train_table, plan.name)}")
 
     def _label_problems(self, training: ColumnSummary, validation: ColumnSummary | None) -> list[str]:
         path, target, classes = self._train_table.path, self.targets[0], training.labels
@@ -176,18 +274,40 @@ class Dataset:
             )
 
     def _check_types(self, table: Table) -> None:
+        from dbp.data.checks import why_no_number
         from dbp.data.columns import is_label, is_number
 
-        quantities = (*self.features, *self.targets) if self.task == "regression" else self.features
-        quantities = (*quantities, *([] if self.weight is None else [self.weight]))
+        quantities = [plan.name for plan in self.plans if plan.kind == "number"]
+        quantities += self.targets if self.task == "regression" else ()
+        quantities += [] if self.weight is None else [self.weight]
         for name in quantities:
-            kind = table.schema.field(name).type
-            if not is_number(kind):
-                raise DataError(f"{table.path}: {_why_no_number(table, name, kind)}")
+            if not is_number(table.schema.field(name).type):
+                raise DataError(f"{table.path}: {why_no_number(table, name)}")
+        for plan in self.plans:
+            if plan.kind != "number":
+                self._check_type(table, plan)
         kind = table.schema.field(self.targets[0]).type
         if self.task == "classification" and not is_label(kind):
             raise DataError(
                 f"{table.path}: target {self.targets[0]!r} holds {kind}; expected text, whole numbers or true/false"
+            )
+
+    def _check_type(self, table: Table, plan: FeaturePlan) -> None:
+        """Raise DataError for a category or date column that holds neither, or not what the training table's holds."""
+        from dbp.data.categories import same_family
+        from dbp.data.columns import is_label
+        from dbp.data.dates import is_date, is_zoned
+
+        kind, trained = table.schema.field(plan.name).type, self._train_table.schema.field(plan.name).type
+        if plan.kind == "category":
+            right, expected = is_label(kind), "text, whole numbers or true/false for a category"
+            alike = same_family(kind, trained)
+        else:
+            right, expected = is_date(kind), "dates, timestamps, or text such as 2026-11-25 08:30:00"
+            alike = is_zoned(kind) == is_zoned(trained)
+        if not right or not alike:
+            raise DataError(
+                f"{table.path}: column {plan.name!r} holds {kind}; expected {f'{trained}, as in training' if right else expected}"
             )
 
     def _read(self, part: Part, start: int, stop: int) -> tuple[pa.Table, NDArray[np.int64]]:
@@ -205,6 +325,9 @@ class Dataset:
         found = pa.Table.from_batches(list(table.batches(first, end, columns)), schema)
         if found.num_rows != end - first:
             raise DataError(f"{table.path}: rows {first + 1} to {end} are not there; has the file changed?")
+        name = "train" if table is self._train_table else "validation"
+        if "_contents" in self.__dict__:
+            self._contents[name] = self._contents[name].still_there(table)
         if self._split:
             found = found.take(rows - first)
         return found, rows
@@ -216,49 +339,38 @@ class Dataset:
 
     @cached_property
     def _train_table(self) -> Table:
-        return open_table(self.train)
+        return open_table(self.train, self._learnt.get("_train_table"))
 
     @cached_property
     def _validation_table(self) -> Table | None:
-        return open_table(self.validation) if isinstance(self.validation, str) else None
+        if not isinstance(self.validation, str):
+            return None
+        return open_table(self.validation, self._learnt.get("_validation_table"))
 
     @cached_property
-    def _split(self) -> Split | None:
+    def _learnt(self) -> dict[str, object]:
+        return {}
+
+    @cached_property
+    def _split(self) -> Split | MarkedSplit | None:
         if not isinstance(self.validation, float):
             return None
+        if self.held_out is not None:
+            return MarkedSplit(self._train_table.row_count, self.held_out)
         return Split(self._train_table.row_count, self.validation, self.seed)
 
     def __getstate__(self) -> dict[str, object]:
-        # Open files stay in their process; each opens its own.
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        # Open files stay in their process; each opens its own, and is told what this one learnt by opening them.
+        tables = {name: self.__dict__.get(name) for name in ("_train_table", "_validation_table")}
+        learnt = self._learnt | {name: table.learnt() for name, table in tables.items() if table is not None}
+        known = {name: value for name, value in self.__dict__.items() if name == "_contents"}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | known | {"_learnt": learnt}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
 
 
-def _why_no_number(table: Table, name: str, kind: pa.DataType) -> str:
-    """Return words for a feature or quantity column that holds no numbers, with the first cell that is none."""
-    from dbp.data.columns import BadCells
+def _is_zoned(schema: pa.Schema, name: str) -> bool:
+    from dbp.data.dates import is_zoned
 
-    advice = "numbers; leave the column out of data.features, or turn it into numbers"
-    place = 0
-    for batch in table.batches(0, table.row_count, [name]):
-        if not _read_as_numbers(batch.column(0)):
-            for offset in range(batch.num_rows):
-                if not _read_as_numbers(batch.column(0).slice(offset, 1)):
-                    text = repr(batch.column(0)[offset].as_py())[:80]
-                    return BadCells(1, place + offset + 1, text, advice).describe(name)
-        place += batch.num_rows
-    return f"column {name!r} holds {kind}; expected {advice}"
-
-
-def _read_as_numbers(column: pa.Array) -> bool:
-    """Whether all cells are missing or spell numbers."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    try:
-        pc.utf8_trim(column.drop_null().cast(pa.string()), " \t").cast(pa.float64())
-    except pa.ArrowException:
-        return False
-    return True
+    return is_zoned(schema.field(name).type)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dbp.data.column_plan import ColumnOptions, FeaturePlan
+from dbp.data.column_rules import CategoryRule, ColumnRule, NumberRule, rule_from_json
+from dbp.data.fitting import FittedColumns, per_input, shifts_and_scales
 from dbp.data.table import describe_missing, require_unique
 from dbp.errors import DataError
 
@@ -26,10 +29,11 @@ Places = NDArray[np.int64]  # rows of a file, from 0
 
 @dataclass(frozen=True)
 class Encoding:
-    """Columns by name, and how each is shifted and scaled: encoded = (value - mean) / scale, computed in float64, then rounded."""
+    """Columns by name, the inputs that each becomes, and how each input is shifted and scaled: encoded = (value - mean) / scale,
+    computed in float64, then rounded."""
 
     features: tuple[str, ...]
-    mean: tuple[float, ...]  # per feature
+    mean: tuple[float, ...]  # per input; without `rules`, each feature is one
     scale: tuple[float, ...]
     targets: tuple[str, ...]
     task: Task
@@ -37,6 +41,23 @@ class Encoding:
     target_mean: tuple[float, ...] = ()  # per target; () for classification
     target_scale: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
+    rules: tuple[ColumnRule, ...] = ()  # per feature; (): each is a number, and none may be missing
+
+    @property
+    def width(self) -> int:
+        """The number of inputs that the features become."""
+        return len(self.mean)
+
+    @property
+    def column_rules(self) -> tuple[ColumnRule, ...]:
+        """One rule per feature, also where all are plain numbers."""
+        return self.rules or (NumberRule(),) * len(self.features)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """What the inputs are called, in order: a column's name, or that and what the input says of it."""
+        pairs = zip(self.features, self.column_rules, strict=True)
+        return tuple(word for name, rule in pairs for word in rule.input_names(name))
 
     @classmethod
     def from_summary(
@@ -48,24 +69,34 @@ class Encoding:
         task: Task,
         standardize: bool,
         standardize_target: bool,
+        plans: Sequence[FeaturePlan] = (),
+        options: ColumnOptions | None = None,
+        zoned: Collection[str] = (),
     ) -> Encoding:
-        """Fit the encoding to the summary of the training rows."""
-        means, scales, warnings = _fit(summary)
-        count = len(features)
+        """Fit the encoding to the summary of the training rows; without `plans` every feature is a number.
+
+        `zoned` are the date columns that have a time zone.
+        """
+        means, scales, warnings = shifts_and_scales(summary)
+        regression = task == "regression"
+        count = len(means) - (len(targets) if regression else 0)
         plain = np.arange(len(means)) < count
         keep = np.where(plain, standardize, standardize_target)
+        fitted = FittedColumns(summary, means)
         means, scales = np.where(keep, means, 0.0), np.where(keep, scales, 1.0)
-        regression = task == "regression"
+        rules, more = fitted.rules(plans or [FeaturePlan(name) for name in features], options or ColumnOptions(), zoned)
+        inputs = per_input(rules, means[:count].tolist(), scales[:count].tolist())
         return cls(
             features=tuple(features),
-            mean=tuple(means[:count].tolist()),
-            scale=tuple(scales[:count].tolist()),
+            mean=tuple(mean for mean, _ in inputs),
+            scale=tuple(scale for _, scale in inputs),
             targets=tuple(targets),
             task=task,
             classes=() if regression else tuple(sorted(summary.labels)),
             target_mean=tuple(means[count:].tolist()) if regression else (),
             target_scale=tuple(scales[count:].tolist()) if regression else (),
-            warnings=tuple(warnings),
+            warnings=(*warnings, *more),
+            rules=() if all(rule.is_plain for rule in rules) else tuple(rules),
         )
 
     def target_units(self) -> NDArray[np.float64]:
@@ -75,20 +106,62 @@ class Encoding:
     def encode_features(
         self, rows: object, dtype: np.dtype[np.floating], source: str = "table", row_numbers: int | Places = 0
     ) -> Floats:
-        """Return the inputs (rows, features), C-contiguous.
+        """Return the inputs (rows, width), C-contiguous.
 
         `rows` is an Arrow table or batch, whose columns are found by name, or an array (rows, features) in the order of
-        ``features``. `row_numbers` are for messages: the first row's place in `source`, or every row's, from 0. Raises
-        DataError for missing columns, cells that are no finite number, and numbers too large for `dtype`.
+        ``features`` where all of these are numbers. `row_numbers` are for messages: the first row's place in `source`, or every
+        row's, from 0. Raises DataError for missing columns, cells and types that no rule allows, and numbers too large for `dtype`.
         """
         if isinstance(rows, np.ndarray):
             wide, places = self._array(rows), _places(row_numbers, len(rows))
-            _refuse_infinite(wide, wide, self.features, source, places, "a finite number")
+            if not self.rules:
+                _refuse_infinite(wide, wide, self.features, source, places, "a finite number")
         else:
             table = cast("pa.Table | pa.RecordBatch", rows)
             places = _places(row_numbers, table.num_rows)
+            if self.rules:
+                _require(table, self.features, source)
+                columns = zip(self.features, self.rules, strict=True)
+                raws = (_raw(rule, table.column(name), name, source, places) for name, rule in columns)
+                return self._joined(raws, table.num_rows, dtype, source, places)
             wide = numbers_of(table, self.features, source, places)
+        if self.rules:
+            return self._joined(self._raws(wide, source, places), len(wide), dtype, source, places)
         return _scaled(wide, self.mean, self.scale, dtype, self.features, source, places)
+
+    def _raws(self, wide: NDArray[np.float64], source: str, places: Places) -> Iterator[NDArray[np.float64]]:
+        for index, rule in enumerate(cast("tuple[NumberRule, ...]", self.rules)):
+            values = wide[:, index]
+            seen = values if rule.fill is None else np.where(np.isnan(values), 0.0, values)
+            _refuse_infinite(
+                seen[:, None], seen[:, None], self.features[index : index + 1], source, places, "a finite number"
+            )
+            yield rule.filled(values)
+
+    def _joined(
+        self,
+        raws: Iterable[NDArray[Any]],
+        rows: int,
+        dtype: np.dtype[np.floating],
+        source: str,
+        places: Places,
+    ) -> Floats:
+        """Return the inputs (rows, width) of the columns' raw ones, shifted and scaled: one column after another is in memory.
+
+        Of a category, raw is the number of the input that is 1 (rows,), -1 for none.
+        """
+        inputs, start = np.empty((rows, self.width), dtype), 0
+        for name, rule, raw in zip(self.features, self.rules, raws, strict=True):
+            stop = start + rule.width
+            if isinstance(rule, CategoryRule):
+                inputs[:, start:stop] = 0
+                known = np.flatnonzero(raw >= 0)
+                inputs[known, start + raw[known]] = 1
+            else:
+                mean, scale, names = self.mean[start:stop], self.scale[start:stop], [name] * rule.width
+                inputs[:, start:stop] = _scaled(raw, mean, scale, dtype, names, source, places)
+            start = stop
+        return inputs
 
     def encode_targets(
         self,
@@ -122,6 +195,7 @@ class Encoding:
             "classes": list(self.classes),
             "target_mean": list(self.target_mean),
             "target_scale": list(self.target_scale),
+            **({"columns": [rule.to_json() for rule in self.rules]} if self.rules else {}),
         }
 
     @classmethod
@@ -133,7 +207,10 @@ class Encoding:
         right = all(isinstance(x, str) for name in _NAMES for x in lists[name])
         right &= all(isinstance(x, int | float) for name in _NUMBERS for x in lists[name])
         right &= all(isinstance(x, str | int | bool) for x in lists["classes"])
-        right &= len(lists["features"]) == len(lists["mean"]) == len(lists["scale"]) > 0
+        rules = tuple(rule_from_json(rule) for rule in value.get("columns", ()))
+        right &= len(lists["features"]) > 0 and (not rules or len(rules) == len(lists["features"]))
+        width = sum(rule.width for rule in rules) if rules else len(lists["features"])
+        right &= width == len(lists["mean"]) == len(lists["scale"])
         if value["task"] == "regression":
             right &= len(lists["targets"]) == len(lists["target_mean"]) == len(lists["target_scale"]) > 0
         else:
@@ -143,11 +220,18 @@ class Encoding:
         # Compared, not converted: a whole number of 400 digits has no float.
         right = right and all(abs(x) <= sys.float_info.max for name in _NUMBERS for x in lists[name])
         right = right and all(x > 0 for name in ("scale", "target_scale") for x in lists[name])
+        right = right and _leaves_truth_alone(rules, lists["mean"], lists["scale"])
         if not right:
             raise ValueError("an encoding of columns that does not fit together")
-        return cls(task=cast(Task, value["task"]), **lists)
+        return cls(task=cast(Task, value["task"]), rules=rules, **lists)
 
     def _array(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        others = [name for name, rule in zip(self.features, self.column_rules, strict=True) if rule.kind != "number"]
+        if others:
+            raise DataError(
+                f"an array of shape {rows.shape}, but {', '.join(map(repr, others[:8]))}{', ...' if len(others) > 8 else ''} "
+                "cannot be taken from an array of numbers (categories or dates); expected a table with the columns by name"
+            )
         if rows.ndim != 2 or rows.shape[1] != len(self.features) or rows.dtype.kind not in "biuf":
             raise DataError(
                 f"an array of shape {rows.shape} and type {rows.dtype}; expected (rows, {len(self.features)}) numbers, "
@@ -188,31 +272,25 @@ class Encoding:
         return result
 
 
+def _raw(rule: ColumnRule, column: pa.Array | pa.ChunkedArray, name: str, source: str, places: Places) -> NDArray[Any]:
+    if isinstance(rule, CategoryRule):
+        return rule.indices(column, name, source, places)
+    return rule.raw(column, name, source, places)
+
+
+def _leaves_truth_alone(rules: Sequence[ColumnRule], means: Sequence[float], scales: Sequence[float]) -> bool:
+    """Whether inputs that are 0 or 1 are neither shifted nor scaled."""
+    start = 0
+    for rule in rules:
+        alone = slice(start + rule.scaled, start + rule.width)
+        if any(means[alone]) or any(scale != 1 for scale in scales[alone]):
+            return False
+        start += rule.width
+    return True
+
+
 _NAMES = ("features", "targets")
 _NUMBERS = ("mean", "scale", "target_mean", "target_scale")
-
-
-def _fit(summary: ColumnSummary) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """Return shift and scale of each column, and warnings about columns that cannot be standardised as others are."""
-    low, high = summary.minimum, summary.maximum
-    constant = low == high
-    with np.errstate(invalid="ignore"):
-        deviation = np.sqrt(summary.m2 / summary.rows)
-    # Squares of 1e160 and of 1e-170 are no numbers of float64 any more: such columns are scaled by their range.
-    extreme = ~constant & ~(np.isfinite(deviation) & np.isfinite(summary.mean) & (deviation > 0))
-    # All values alike: their own value is the exact mean, so that they encode to exactly 0.
-    means = np.where(constant, low, np.where(extreme, low / 2 + high / 2, summary.mean))
-    scales = np.where(constant, 1.0, np.where(extreme, high / 2 - low / 2, deviation))
-    scales = np.where(scales == 0, 1.0, scales)  # half of the smallest number there is
-    warnings = []
-    for name, same, value, odd in zip(summary.names, constant, low, extreme, strict=True):
-        if same:
-            warnings.append(f"column {name!r} has one value only ({value:g}), so nothing can be learnt from it")
-        elif odd:
-            warnings.append(
-                f"column {name!r} has numbers too large or too small to square; it is scaled by its range instead"
-            )
-    return means, scales, warnings
 
 
 def _places(row_numbers: int | Places, rows: int) -> Places:

@@ -9,52 +9,41 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dbp.data.table import BATCH_ROWS, file_fingerprint
+from dbp.data.table import BATCH_ROWS
+from dbp.data.table_file import TableFile
 from dbp.errors import DataError
-
-if TYPE_CHECKING:
-    from dbp.data.remote_file import LocalCopy, RemoteFile
 
 
 class NpzTable:
     """See `Table`. The arrays are read into memory when opened: an archive cannot be read in parts."""
 
-    def __init__(self, place: Path, path: str, columns: dict[str, NDArray[np.generic]]) -> None:
-        self._place = place
-        self.path = path
+    def __init__(self, source: TableFile, columns: dict[str, NDArray[np.generic]]) -> None:
+        self._source = source
+        self.path = source.path
         self._columns = columns
-        self.copy: LocalCopy | None = None  # which the place opens, of a table at a URI
         self.row_count = len(next(iter(columns.values())))
         self.schema = pa.schema([(name, pa.array(values[:0]).type) for name, values in columns.items()])
 
     @classmethod
-    def open_remote(cls, file: RemoteFile) -> NpzTable:
-        """Take a copy of the file and read that. See `open`."""
-        copy = file.copy()
-        table = cls.open(copy.path, file.uri)
-        table.copy = copy
-        return table
-
-    @classmethod
-    def open(cls, place: Path, path: str) -> NpzTable:
+    def open(cls, source: TableFile, learnt: object | None = None) -> NpzTable:
         """Read the arrays. DataError when they are missing, of wrong shapes, or hold Python objects."""
-        arrays = _arrays(place, path)
+        path = source.path
+        arrays = _arrays(source.local(), path)
         if "x" not in arrays or set(arrays) - {"x", "y"}:
             raise DataError(
                 f"{path}: arrays {', '.join(sorted(arrays)) or 'none'}; expected x (rows, columns), and y for the targets"
             )
-        columns = _matrix_columns(path, "x", arrays["x"], always_numbered=True)
+        columns = matrix_columns(path, "x", arrays["x"], always_numbered=True)
         if "y" in arrays:
-            columns |= _matrix_columns(path, "y", arrays["y"], always_numbered=False)
+            columns |= matrix_columns(path, "y", arrays["y"], always_numbered=False)
             if len(arrays["y"]) != len(arrays["x"]):
                 raise DataError(f"{path}: x has {len(arrays['x'])} rows and y has {len(arrays['y'])}; expected as many")
-        return cls(place, path, columns)
+        return cls(source, columns)
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table`."""
@@ -64,7 +53,10 @@ class NpzTable:
 
     def fingerprint(self) -> str:
         """See `Table`."""
-        return file_fingerprint(self._place)
+        return self._source.fingerprint()
+
+    def learnt(self) -> None:
+        """See `Table`. An archive is read whole by whoever needs a row of it."""
 
     def reading_bytes(self, columns: Sequence[str]) -> int:
         """See `Table`. All arrays are in memory."""
@@ -118,9 +110,10 @@ def _memory() -> int:
     return min(limits, default=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
-def _matrix_columns(
+def matrix_columns(
     path: str, name: str, array: NDArray[np.generic], always_numbered: bool
 ) -> dict[str, NDArray[np.generic]]:
+    """Return the columns of an array by their names: x0, x1, ...; a vector's is `name`. DataError for other shapes and types."""
     if array.ndim == 1 and not always_numbered:
         array = array[:, None]
         names = [name]

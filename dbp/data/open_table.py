@@ -1,85 +1,106 @@
-"""The one place that picks how a table is read: by the ending of its name."""
+"""The one place that picks how a table is read: one file, or the files of a folder or pattern, by the ending of their names."""
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 
+from dbp.data.formats import ENDINGS, format_of, require_format
 from dbp.data.table import Table
+from dbp.data.table_file import LocalFile, TableFile
 from dbp.errors import DataError
-from dbp.storage.uris import is_remote, local_path
-
-ENDINGS = (".parquet", ".csv", ".npz")
+from dbp.storage.uris import is_remote, local_path, split_pattern
 
 
-def open_table(path: str | Path) -> Table:
-    """Open a table file, at a path or URI. DataError when it is missing, empty, of no known kind, or damaged.
+def open_table(path: str | Path, learnt: object | None = None) -> Table:
+    """Open a table, at a path or URI. DataError when it is missing, empty, of no known kind, or damaged.
 
-    StorageError where a URI's store cannot be asked.
+    `learnt` is what another process learnt by opening the same table (`Table.learnt`). StorageError where a URI's store cannot be
+    asked.
     """
     text = str(path)
-    if is_remote(text):
-        return _open_remote(text)
+    many = learnt is not None and _is_of_many_files(learnt)
+    file = None if many or split_pattern(text)[1] is not None else _remote(text) if is_remote(text) else _local(text)
+    return _open_many(text, learnt) if file is None else require_format(text).read(file, learnt)
+
+
+def _is_of_many_files(learnt: object) -> bool:
+    from dbp.data.many_files import Learnt
+
+    return isinstance(learnt, Learnt)
+
+
+def _local(text: str) -> TableFile | None:
+    """Return a file of this machine, None for a folder."""
     place = local_path(text)
-    ending = _ending(text)
+    file = LocalFile(place, text)
     try:
-        size = place.stat().st_size
+        if os.path.isdir(place):
+            return None
+        require_format(text)
+        file.require()
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{text}: no such file{_near(place)}") from None
-    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be looked into
-        raise DataError(
-            f"{text}: cannot be read ({getattr(error, 'strerror', None) or error}); expected a file"
-        ) from error
-    if place.is_dir():
-        raise DataError(f"{text}: is a folder; expected a file")
-    if not os.access(place, os.R_OK):
-        raise DataError(f"{text}: permission denied; expected a file that can be read")
-    if size == 0:
-        raise DataError(f"{text}: the file is empty; expected a table")
-    if ending == ".parquet":
-        from dbp.data.parquet import ParquetTable
-
-        return ParquetTable.open(place, text)
-    if ending == ".csv":
-        from dbp.data.csv import CsvTable
-
-        return CsvTable.open(place, text)
-    from dbp.data.npz import NpzTable
-
-    return NpzTable.open(place, text)
+    return file
 
 
-def _ending(text: str) -> str:
-    ending = Path(text).suffix.lower()
-    if ending not in ENDINGS:
-        seen = f"ending {ending!r}" if ending else "no ending"
-        raise DataError(f"{text}: {seen}; expected a table that ends in one of {', '.join(ENDINGS)}")
-    return ending
-
-
-def _open_remote(uri: str) -> Table:
+def _remote(text: str) -> TableFile | None:
+    """Return a file at a URI, None for a folder."""
+    from dbp.data.file_set import names_many
     from dbp.data.remote_file import RemoteFile
     from dbp.storage.folder import MissingFileError
 
-    file = RemoteFile(uri)
-    ending = _ending(uri)
+    if format_of(text) is None:
+        if names_many(text):
+            return None
+        require_format(text)
+    file = RemoteFile(text)
     try:
-        size = file.size()
+        file.require()
     except MissingFileError:
-        raise DataError(f"{uri}: no such file{_among(file.name, file.near())}") from None
-    if size == 0:
-        raise DataError(f"{uri}: the file is empty; expected a table")
-    if ending == ".parquet":
-        from dbp.data.parquet import ParquetTable
+        if names_many(text):
+            return None
+        near = file.near()
+        raise DataError(f"{text}: no such file{'' if near is None else _among(file.name, near)}") from None
+    return file
 
-        return ParquetTable.open_remote(file)
-    if ending == ".csv":
-        from dbp.data.csv import CsvTable
 
-        return CsvTable.open_remote(file)
-    from dbp.data.npz import NpzTable
+def _open_many(text: str, learnt: object | None) -> Table:
+    from dbp.data.file_set import find_files
+    from dbp.data.many_files import Learnt, ManyFiles
 
-    return NpzTable.open_remote(file)
+    files = learnt.files if isinstance(learnt, Learnt) else find_files(text)
+    found = {name: format_of(name) for name in files.names}
+    first = files.names[0]
+    for name, form in found.items():
+        if form is None:
+            raise DataError(
+                f"{files.full(name)}: is no table, and lies among those of {text}; expected tables only, or a pattern such as "
+                f"{files.root}/*.parquet"
+            )
+        if form != found[first]:
+            raise DataError(
+                f"{files.full(name)}: is {form.ending}, and {first} is {require_format(first).ending}; expected files of one kind, "
+                f"or a pattern such as {files.root}/*{require_format(first).ending}"
+            )
+    return ManyFiles.open(files, require_format(first), _file_of, learnt)
+
+
+def _file_of(text: str) -> TableFile:
+    """Return one file of many. DataError where it is empty or cannot be read."""
+    if is_remote(text):
+        from dbp.data.remote_file import RemoteFile
+
+        remote = RemoteFile(text)
+        remote.require()
+        return remote
+    file = LocalFile(local_path(text), text)
+    try:
+        file.require()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{text}: is gone; it was there when the job began") from None
+    return file
 
 
 def _near(place: Path) -> str:
@@ -91,8 +112,6 @@ def _near(place: Path) -> str:
 
 
 def _among(name: str, names: list[str]) -> str:
-    import difflib
-
     tables = [each for each in names if each.lower().endswith(ENDINGS)]
     near = difflib.get_close_matches(name, tables, n=3, cutoff=0.5)
     return (

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dbp.data.table import BATCH_ROWS, file_fingerprint, require_unique, stream_fingerprint
+from dbp.data.table import BATCH_ROWS, require_unique
+from dbp.data.table_file import LocalFile, TableFile
 from dbp.errors import DataError
-
-if TYPE_CHECKING:
-    from dbp.data.remote_file import RemoteFile
 
 _BATCH_BYTES = 16 << 20  # of decoded numbers: a batch of a wide table takes as much memory as a row group, twice
 
@@ -25,37 +22,24 @@ def _batch_rows(columns: int) -> int:
 class ParquetTable:
     """See `Table`."""
 
-    def __init__(self, path: str, file: pq.ParquetFile, fingerprint: Callable[[], str]) -> None:
-        self._fingerprint = fingerprint
-        self.path = path
+    def __init__(self, source: TableFile, file: pq.ParquetFile) -> None:
+        self._source = source
+        self.path = source.path
         self._file = file
         self.schema: pa.Schema = file.schema_arrow
         self.row_count: int = file.metadata.num_rows
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-        self._first_rows = [sum(sizes[:group]) for group in range(len(sizes) + 1)]
+        self._first_rows = list(accumulate(sizes, initial=0))
 
     @classmethod
-    def open(cls, place: Path, path: str) -> ParquetTable:
-        """Read the file's metadata. DataError when it is truncated or no Parquet."""
-        return cls._open(place, path, lambda: file_fingerprint(place))
-
-    @classmethod
-    def open_remote(cls, file: RemoteFile) -> ParquetTable:
+    def open(cls, source: TableFile, learnt: object | None = None) -> ParquetTable:
         """Read the file's metadata. DataError when it is truncated or no Parquet, StorageError when it cannot be read."""
-
-        def fingerprint() -> str:
-            with file.open_ranges() as ranges:
-                return stream_fingerprint(ranges, file.size())
-
-        return cls._open(file.open_ranges(), file.uri, fingerprint)
-
-    @classmethod
-    def _open(cls, source: Path | BinaryIO, path: str, fingerprint: Callable[[], str]) -> ParquetTable:
+        place = source.local() if isinstance(source, LocalFile) else source.open_ranges()
         try:
-            table = cls(path, pq.ParquetFile(source, page_checksum_verification=True), fingerprint)
+            table = cls(source, pq.ParquetFile(place, page_checksum_verification=True))
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: truncated, or not a Parquet file ({_first_line(error)})") from error
-        require_unique(path, table.schema.names)
+            raise DataError(f"{source.path}: truncated, or not a Parquet file ({_first_line(error)})") from error
+        require_unique(source.path, table.schema.names)
         return table
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -83,7 +67,10 @@ class ParquetTable:
 
     def fingerprint(self) -> str:
         """See `Table`."""
-        return self._fingerprint()
+        return self._source.fingerprint()
+
+    def learnt(self) -> None:
+        """See `Table`. The footer says it all."""
 
     def reading_bytes(self, columns: Sequence[str]) -> int:
         """See `Table`. Arrow reads the columns of a whole row group at once, and of two where rows lie in both."""

@@ -1,7 +1,7 @@
 """Tables at a URI: ranges of a file where its format allows, else a copy of the whole.
 
-A Parquet file is read through `open_ranges`: its footer, and the column chunks that are asked for. A CSV or npz file has no
-index, so each process that reads rows takes one copy, a file without a name that vanishes with the process, however it ends.
+A Parquet file is read through `open_ranges`: its footer, and the column chunks that are asked for; so is text whose index is
+known. Whoever needs a whole file takes one copy, a file without a name that vanishes with the process, however it ends.
 """
 
 from __future__ import annotations
@@ -12,35 +12,50 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from dbp.data.table_file import TableFile
 from dbp.errors import DataError
 from dbp.storage.atomic_files import storage_error
-from dbp.storage.remote import RemoteFolder
+from dbp.storage.remote import PATIENT, RemoteFolder
 from dbp.storage.uris import parent_and_name, parse_uri
 
 
-class RemoteFile:
+class RemoteFile(TableFile):
     """A file at a URI."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = str(parse_uri(uri))
-        folder, self.name = parent_and_name(uri)
-        self._folder = RemoteFolder(parse_uri(folder))
+    def __init__(self, uri: str, waits: tuple[float, ...] = PATIENT) -> None:
+        self._uri = parse_uri(uri, web=True)
+        self.path = str(self._uri)
+        folder, self.name = parent_and_name(uri, web=True)
+        self._folder = RemoteFolder(parse_uri(folder, web=True), waits)
+        self._copy: LocalCopy | None = None
+        self._has_ranges: bool | None = None  # not asked yet
+
+    def require(self) -> None:
+        """Raise DataError where it is empty, MissingFileError, StorageError."""
+        if self.size() == 0:
+            raise DataError(f"{self.path}: the file is empty; expected a table")
 
     def size(self) -> int:
         """Return its bytes. MissingFileError."""
         return self._folder.size(self.name)
 
-    def near(self) -> list[str]:
-        """Return the names beside it."""
-        return self._folder.names()
+    def near(self) -> list[str] | None:
+        """Return the names beside it; None where they cannot be listed."""
+        return None if self._uri.is_web else self._folder.names()
 
     def open_ranges(self) -> BinaryIO:
         """Return a file that asks the store for the ranges that are read. Its errors are StorageErrors."""
+        if self._has_ranges is None:
+            self._has_ranges = self._folder.has_ranges(self.name)
+        if self._copy is not None or not self._has_ranges:
+            return open(self.local(), "rb")
         return cast(BinaryIO, io.BufferedReader(_Ranges(self._folder, self.name), 1))
 
-    def copy(self) -> LocalCopy:
-        """Bring the whole file here."""
-        return LocalCopy(self._folder, self.name)
+    def local(self) -> Path:
+        """See `TableFile`. The first call brings the whole file here."""
+        if self._copy is None:
+            self._copy = LocalCopy(self._folder, self.name)
+        return self._copy.path
 
 
 class LocalCopy:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 65_536
-_WHOLE_BYTES = 256 << 20
+WHOLE_BYTES = 256 << 20  # of which a fingerprint reads every byte
 _EDGE_BYTES = 64 << 20
 
 ROW_NUMBERS = "counted from 1, header not counted"
@@ -46,6 +46,13 @@ class Table(Protocol):
 
     def fingerprint(self) -> str:
         """Return a SHA-256 (hex) of the contents; see `file_fingerprint`."""
+        ...
+
+    def learnt(self) -> object | None:
+        """Return what opening the table found out by reading rows; None where metadata were enough.
+
+        `open_table` takes it instead of reading the rows again. It is small, and can be pickled.
+        """
         ...
 
     def reading_bytes(self, columns: Sequence[str]) -> int:
@@ -85,16 +92,20 @@ def file_fingerprint(path: Path) -> str:
         return stream_fingerprint(file, os.path.getsize(path))
 
 
-def stream_fingerprint(file: BinaryIO, size: int) -> str:
-    """Return `file_fingerprint` of an open file that can be sought: the same for the same bytes, wherever they are kept."""
+def stream_fingerprint(file: BinaryIO, size: int, edge_bytes: int | None = None) -> str:
+    """Return `file_fingerprint` of an open file that can be sought: the same for the same bytes, wherever they are kept.
+
+    With `edge_bytes` it is that of the size and so many bytes at either end, whatever the size.
+    """
     digest = hashlib.sha256()
     file.seek(0)
-    if size <= _WHOLE_BYTES:
+    if edge_bytes is None and size <= WHOLE_BYTES:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     else:
+        edge = min(_EDGE_BYTES if edge_bytes is None else edge_bytes, size)
         digest.update(str(size).encode())
-        digest.update(file.read(_EDGE_BYTES))
-        file.seek(-_EDGE_BYTES, os.SEEK_END)
-        digest.update(file.read(_EDGE_BYTES))
+        digest.update(file.read(edge))
+        file.seek(-edge, os.SEEK_END)
+        digest.update(file.read(edge))
     return digest.hexdigest()

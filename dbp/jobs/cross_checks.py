@@ -13,7 +13,7 @@ from dbp.errors import Problem, StorageError
 from dbp.jobs.sweep import sweep_problems
 from dbp.jobs.wording import printable, show
 from dbp.optimizers.registry import METHODS
-from dbp.storage.uris import is_remote, parse_uri
+from dbp.storage.uris import is_remote, parse_uri, split_pattern
 
 Values: TypeAlias = Mapping[str, object]
 
@@ -37,6 +37,8 @@ def cross_problems(values: Values) -> list[Problem]:
         *_weights(values),
         *_optimizer(values),
         *_columns(values),
+        *_splitting(values),
+        *_missing(values),
         *_outputs(values),
         *_stopping(values),
         *_start(values),
@@ -70,8 +72,9 @@ def _places(values: Values) -> Iterator[Problem]:
         ("storage", values.get("storage")),
     ):
         if isinstance(place, str) and is_remote(place):
+            table = key.startswith("data.")
             try:
-                parse_uri(place)
+                parse_uri(split_pattern(place)[0] if table else place, web=table)
             except StorageError as error:
                 yield Problem(key, str(error))
 
@@ -174,7 +177,8 @@ def _curvature(values: Values, name: object) -> Iterator[Problem]:
 
 def _columns(values: Values) -> Iterator[Problem]:
     data, targets = _section(values, "data"), _targets(values)
-    for key, names in (("target", data.get("target")), ("features", data.get("features"))):
+    for key in ("target", "features", "drop", "categories"):
+        names = data.get(key)
         for name in _repeated(names):
             yield Problem(f"data.{key}", f"column {show(name)} is named twice; expected each column once")
     features = data.get("features")
@@ -189,6 +193,41 @@ def _columns(values: Values) -> Iterator[Problem]:
     if data.get("standardize_target") is True:
         yield Problem(
             "data.standardize_target", "classes cannot be standardised; expected false with task: classification"
+        )
+
+
+def _splitting(values: Values) -> Iterator[Problem]:
+    data = _section(values, "data")
+    split, validation = data.get("validation_split"), data.get("validation")
+    if not isinstance(split, Mapping) or not set(split) <= {"group", "time", "stratify"}:
+        return
+    named = [key for key in ("group", "time") if isinstance(split.get(key), str)]
+    asked = [*named, *(["stratify"] if split.get("stratify") is True else [])]
+    if len(asked) != 1:
+        yield Problem("data.validation_split", f"{len(asked)} of group, time and stratify; expected exactly one")
+    if validation is None or isinstance(validation, str):
+        seen = "none" if validation is None else "a table of its own"
+        yield Problem(
+            "data.validation_split",
+            f"chooses rows of a share, and data.validation is {seen}; expected a share, such as 0.2",
+        )
+    if "stratify" in asked and values.get("task") == "regression":
+        yield Problem("data.validation_split.stratify", "a regression has no classes; expected group or time, or none")
+    for key in named:
+        if key == "group" and split[key] in _targets(values):
+            yield Problem(
+                "data.validation_split.group", f"column {show(split[key])} is also the target; expected another column"
+            )
+
+
+def _missing(values: Values) -> Iterator[Problem]:
+    data = _section(values, "data")
+    if data.get("missing_indicator") is True and data.get("impute") is None:
+        yield Problem("data.missing_indicator", "true, but data.impute fills in nothing; expected both, or false")
+    if data.get("unknown") == "other" and data.get("rare_below", 0) in (0, 1):
+        yield Problem(
+            "data.unknown",
+            "other, but no class is rare enough to be among others; expected data.rare_below of at least 2 as well, or zeros",
         )
 
 

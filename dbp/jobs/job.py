@@ -189,6 +189,7 @@ class Job(Section):
         if isinstance(self.data.validation, str):
             values["data"]["validation"] = None
         values["data"]["target"] = self.data.targets
+        _leave_out_defaults(values["data"], self.data)
         values["data"]["standardize_target"] = self.standardizes_target
         values["network"]["activation"] = self.network.activations
         return values
@@ -215,6 +216,28 @@ class Job(Section):
             return False
         asked = self.data.standardize_target
         return self.data.standardize if asked is None else asked
+
+
+_LATER_KEYS = (
+    "validation_split",
+    "drop",
+    "categories",
+    "rare_below",
+    "unknown",
+    "most_categories",
+    "dates",
+    "impute",
+    "missing_indicator",
+)
+
+
+def _leave_out_defaults(values: dict[str, Any], data: DataOptions) -> None:
+    """Take keys that came later out of a job's decisive values where they say nothing; a list of dates says what its map says."""
+    for key in _LATER_KEYS:
+        if getattr(data, key) == DataOptions.model_fields[key].default or not getattr(data, key):
+            del values[key]
+    if "dates" in values:
+        values["dates"] = data.date_parts
 
 
 @cache

@@ -92,6 +92,8 @@ class Lease:
     def release(self) -> None:
         """Say that this run is over, so that the next need not wait. StorageError when that cannot be written."""
         _ours.discard(self.token)
+        if not self.folder.exists(_name(self.epoch)):  # whoever deleted the job meant it
+            return
         self.folder.write(_name(self.epoch), _encoded({**self._facts, "released": utc_now()}))
 
 

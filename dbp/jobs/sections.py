@@ -10,6 +10,17 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
+from dbp.jobs.column_options import (
+    DEFAULT_DATE_PARTS,
+    MOST_CATEGORIES,
+    DatePart,
+    Dates,
+    Entries,
+    Entry,
+    Impute,
+    Unknown,
+    ValidationSplit,
+)
 from dbp.jobs.sweep import LARGEST_SEED, MOST_MEMBERS, RESTARTS_MEANING
 from dbp.network.activations import ActivationName
 from dbp.network.initializers import Initializer, InitializerName
@@ -66,8 +77,9 @@ class DataOptions(Section):
     """The tables, and which of their columns to learn from."""
 
     train: PathText = Field(
-        description="The table to learn from: a .parquet, .csv or .npz file (arrays x and y), by path or URI. A relative "
-        "path starts at the folder of the job file."
+        description="The table to learn from, by path or URI: .parquet, .csv or .tsv (also .gz, .zst), .arrow, .feather, .npz "
+        "(arrays x and y), .npy or .svm; or a folder or pattern (`data/*.parquet`, in quotes) of such files. See docs/formats.md. "
+        "A relative path starts at the folder of the job file."
     )
     validation: _Validation | None = Field(
         default=None,
@@ -75,9 +87,56 @@ class DataOptions(Section):
         "(drawn by row, from the seed) or a table of its own. A relative path starts at the folder of the job file.",
     )
     target: _Target = Field(description="The column to predict, or a list of columns for several outputs (regression).")
-    features: _Columns | None = Field(
+    validation_split: ValidationSplit | None = Field(
         default=None,
-        description="The columns to predict from. By default every column that is neither target nor weight.",
+        description="How the rows of a share (`validation`) are chosen: whole groups, the latest rows, or the same share of each "
+        "class. By default any rows, drawn from the seed.",
+    )
+    features: Annotated[Entries, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The columns to predict from, by name or by pattern (`*`: any text, `?`: one character). By default every "
+        "column that is neither target nor weight, and splits no rows.",
+    )
+    drop: Entries = Field(default=[], description="Columns, or patterns, to leave out of the features.")
+    categories: Entries = Field(
+        default=[],
+        description="Columns, or patterns, to take as categories: each class becomes an input that is 1 in its rows, else 0. "
+        "Text is a category by itself, and so is a column that Parquet keeps with a dictionary of values.",
+    )
+    rare_below: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000_000,
+        description="Classes of a category with fewer training rows than this share one input, `other`.",
+    )
+    unknown: Unknown = Field(
+        default="refuse",
+        description="What becomes of a class of a category that no training row has, in validation rows and in predictions: "
+        "`refuse` it, take it for `other` (see rare_below), or leave all the category's inputs at 0 (`zeros`).",
+    )
+    most_categories: int = Field(
+        default=1000,
+        ge=2,
+        le=MOST_CATEGORIES,
+        description="The most classes that a category may have, rare ones included; a column with more is refused.",
+    )
+    dates: Dates = Field(
+        default=[],
+        description="Columns, or patterns, of dates or times to take as numbers: a list, or a section with the parts of each, such "
+        "as `{sold_at: [weekday, hour]}`. Parts: year, month, day, weekday (0: Monday), hour, minute, day_of_year, timestamp "
+        "(seconds since 1970); by default the first four. In UTC where the column has a time zone.",
+    )
+    impute: Impute | None = Field(
+        default=None,
+        description="What takes the place of a missing number or date: the `mean` or `median` of the training rows that have one, "
+        "or `zero`; for all columns, or in a section for some, such as `{age: median, lab_*: mean, carrier: class}`. `class`, for "
+        "categories, makes missing a class of its own; a pattern is for the columns that its rule suits. By default missing values "
+        "are refused.",
+    )
+    missing_indicator: bool = Field(
+        default=False,
+        description="Add an input that is 1 where a value of the column was missing, else 0, for each column of numbers or dates "
+        "that `impute` fills and that has missing values among the training rows.",
     )
     standardize: bool = Field(
         default=True,
@@ -110,6 +169,13 @@ class DataOptions(Section):
     def targets(self) -> tuple[str, ...]:
         """The target columns, as a tuple also when there is one."""
         return (self.target,) if isinstance(self.target, str) else tuple(self.target)
+
+    @property
+    def date_parts(self) -> dict[Entry, tuple[DatePart, ...]]:
+        """The parts of each date column or pattern."""
+        if isinstance(self.dates, dict):
+            return {name: tuple(parts) for name, parts in self.dates.items()}
+        return dict.fromkeys(self.dates, DEFAULT_DATE_PARTS)
 
 
 class NetworkOptions(Section):

@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from dbp.data.encoding import Encoding
 from dbp.errors import DataError, ModelFileError
-from dbp.models.metrics import Evaluation, ModelMetrics
+from dbp.models.evaluating import Evaluator
+from dbp.models.evaluation import Evaluation
 from dbp.network.activations import ActivationName
 from dbp.network.backprop import predicted_classes
-from dbp.network.losses import LossName, error_signal, loss_code, probabilities
+from dbp.network.losses import LossName, loss_code, probabilities
 from dbp.network.network import Network
 from dbp.storage.array_file import ArrayFileError, read_arrays, write_arrays
 from dbp.storage.remote import MissingFileError, open_folder
@@ -25,6 +26,9 @@ from dbp.storage.uris import is_remote, local_path, parent_and_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from dbp.data.table import Table
+    from dbp.models.export import Form, Inputs
 
 FORMAT = "dbp-model-1"
 
@@ -85,29 +89,23 @@ class Model:
         decoded = self.encoding.decode(outputs)
         return decoded[:, 0] if decoded.ndim == 2 and decoded.shape[1] == 1 else decoded
 
-    def evaluate(self, table: str | Path | pa.Table) -> Evaluation:
-        """Return how well it predicts a table that has the targets: RMS error and, by task, accuracy and log loss, or MAE and R2.
+    def evaluate(self, table: str | Path | pa.Table, weight: str | None = None) -> Evaluation:
+        """Return how well it predicts a table that has the targets: a `ClassEvaluation` or a `NumberEvaluation`.
 
-        DataError where a column is missing, a value cannot be used, or there are no rows.
+        `weight` is a column that says how much each row counts. The measures do not depend on how a file is read. DataError
+        where a column is missing, a value cannot be used, or there are no rows.
         """
-        metrics = ModelMetrics(
-            self.encoding.task == "classification", self.network.sizes[-1], self.encoding.target_units()
-        )
-        columns = (*self.encoding.features, *self.encoding.targets)
-        for batch in _batches(table, columns):
-            outputs = self.outputs(*batch)
-            dtype = self.parameters.dtype
-            targets = self.encoding.encode_targets(batch.rows, dtype, batch.source, batch.first_row)
-            if targets.ndim == 1:
-                metrics.add_classes(*self._class_sums(outputs, cast("NDArray[np.int32]", targets)))
-            else:
-                metrics.add_numbers(outputs, cast("NDArray[np.floating]", targets))
-        return metrics.result(str(table) if isinstance(table, str | Path) else "table", self.has_probabilities)
+        if isinstance(table, str | Path):
+            from dbp.data.open_table import open_table
 
-    def _class_sums(self, outputs: NDArray[np.floating], classes: NDArray[np.int32]) -> tuple[int, int, float, float]:
-        """Return rows, rows right, and the sums of loss and squared error."""
-        sums = error_signal(self.loss, outputs.astype(np.float64), classes)
-        return len(classes), sums.correct, sums.loss, sums.squared_error
+            file = open_table(table)
+            evaluator = Evaluator(self, file.row_count, weight)
+            return evaluator.result(evaluator.parts(file_batches(file, evaluator.columns)), file.path)
+        rows = _columns(table)
+        if isinstance(rows, np.ndarray):
+            raise DataError("an array has no targets; expected a table with columns by name")
+        evaluator = Evaluator(self, rows.num_rows, weight)
+        return evaluator.result(evaluator.parts([Batch(rows)]), "table")
 
     def save(self, path: str | Path) -> None:
         """Write the model to one .safetensors file; StorageError when that fails."""
@@ -120,6 +118,18 @@ class Model:
             "about": dict(self.about),
         }
         write_arrays(Path(path), {"parameters": self.parameters}, metadata)
+
+    def export(self, path: str | Path, to: Form, inputs: Inputs | None = None) -> list[Path]:
+        """Write the model in a form that works without dbp, and return the files (docs/export.md).
+
+        `to` is ``onnx`` (one .onnx file), ``numpy`` (one .py file) or ``torch`` (a .py file, and a .safetensors file beside
+        it). `inputs` is for onnx: one ``matrix`` of all columns (the default where all hold numbers) or one input for each of the
+        ``columns``. Files that exist are replaced. InputError names the column that cannot be exported; StorageError when a
+        file cannot be written.
+        """
+        from dbp.models.export import export_model
+
+        return export_model(self, Path(path), to, inputs)
 
 
 def load_model(path: str | Path) -> Model:
@@ -169,14 +179,15 @@ def _load_remote(uri: str) -> Model:
 def _check_fit(network: Network, encoding: Encoding) -> None:
     """Raise ValueError where the network's first or last layer is not as wide as the columns need."""
     width, outputs = network.sizes[0], network.sizes[-1]
-    if width != len(encoding.features):
-        raise ValueError(f"{width} inputs for {len(encoding.features)} features")
+    if width != encoding.width:
+        what = "inputs of its columns" if encoding.rules else "features"
+        raise ValueError(f"{width} inputs for {encoding.width} {what}")
     count = len(encoding.classes) if encoding.task == "classification" else len(encoding.targets)
     if outputs != count and not (encoding.task == "classification" and (outputs, count) == (1, 2)):
         raise ValueError(f"{outputs} outputs for {count} {'classes' if encoding.classes else 'targets'}")
 
 
-class _Batch(NamedTuple):
+class Batch(NamedTuple):
     """Rows, and where they come from."""
 
     rows: Any  # an array, an Arrow table or a batch of one
@@ -198,17 +209,22 @@ def _columns(rows: object) -> Any:
         raise DataError(f"rows: {error}; expected a table, a dict of columns, or an array (rows, features)") from error
 
 
-def _batches(rows: object, columns: tuple[str, ...]) -> Iterator[_Batch]:
+def _batches(rows: object, columns: tuple[str, ...]) -> Iterator[Batch]:
     """Yield a table file in batches, anything else as it is."""
     if not isinstance(rows, str | Path):
-        yield _Batch(_columns(rows))
+        yield Batch(_columns(rows))
         return
     from dbp.data.open_table import open_table
+
+    yield from file_batches(open_table(rows), columns)
+
+
+def file_batches(table: Table, columns: tuple[str, ...]) -> Iterator[Batch]:
+    """Yield all rows of some columns of a table file. DataError where it lacks one."""
     from dbp.data.table import require_columns
 
-    table = open_table(rows)
     require_columns(table, columns)
     place = 0
     for batch in table.batches(0, table.row_count, columns):
-        yield _Batch(batch, table.path, place)
+        yield Batch(batch, table.path, place)
         place += batch.num_rows

@@ -112,6 +112,12 @@ def _state(known: Known, pairs: Sequence[Pair], parameters: Vector, accepted: Ac
     return arrays
 
 
+def history_names(state: State) -> set[str]:
+    """Return the names that the history in a state should have, by the number of its moves."""
+    count = sum(name.startswith("move.") for name in state)
+    return {f"{kind}.{age}" for kind in ("move", "change") for age in range(count)}
+
+
 def _pairs(state: State) -> list[Pair]:
     count = sum(name.startswith("move.") for name in state)
     return [Pair(state[f"move.{age}"], state[f"change.{age}"]) for age in range(count)]

@@ -152,10 +152,16 @@ class CheckpointStore:
 
         `on_damaged` is called with the file and the reason for every one passed over.
         """
-        for step in reversed(self.steps()):
+        steps, gone = self.steps(), set[int]()
+        while steps:
+            step = steps.pop()
             try:
                 return self.load(step)
             except CheckpointError as error:
+                if _is_missing(error) and step not in gone:  # a running job has removed it just now: it has newer ones
+                    gone.add(step)
+                    steps = [*steps, *(each for each in self.steps() if each >= step)]
+                    continue
                 path = self.path(step)
                 on_damaged(path, str(error).removeprefix(f"{path}: "))
         return None
@@ -174,3 +180,7 @@ class CheckpointStore:
         with suppress(FileNotFoundError):  # a running job may have retired it just now
             return CheckpointEntry(step, path, os.lstat(path).st_size, problem)
         return None
+
+
+def _is_missing(error: CheckpointError) -> bool:
+    return error.__cause__ is not None and isinstance(error.__cause__.__cause__, FileNotFoundError)

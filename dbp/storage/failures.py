@@ -63,6 +63,11 @@ def understand(error: Exception) -> Failure:
         return Failure(f"{_HOPELESS[error.errno]} ({told})", False)
     if isinstance(error, OSError) and error.errno == errno.EBUSY:
         return Failure(f"the server is busy ({told})", True)
+    status = getattr(error, "status", None)  # of a web server
+    if isinstance(status, int) and status >= 400:
+        if status in (401, 403):
+            return Failure(f"access denied (status {status})", False)
+        return Failure(f"the server answers with status {status}", status >= 500 or status in (408, 429))
     return Failure(told or type(error).__name__, True)
 
 

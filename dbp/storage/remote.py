@@ -24,7 +24,7 @@ from dbp.storage.atomic_files import atomic_path, storage_error
 from dbp.storage.failures import Failure, understand
 from dbp.storage.folder import Folder, MissingFileError, checked_name, limited
 from dbp.storage.local_folder import LocalFolder
-from dbp.storage.uris import SCHEMES, Uri, is_remote, local_path, parse_uri
+from dbp.storage.uris import SCHEMES, WEB, Uri, is_remote, local_path, parse_uri
 
 __all__ = ["BRIEF", "PATIENT", "Folder", "LocalFolder", "MissingFileError", "RemoteFolder", "open_folder"]
 
@@ -74,6 +74,28 @@ class RemoteFolder:
                 return []
             found = {str(entry).rstrip("/").rpartition("/")[2] for entry in entries if _below(path, str(entry))}
             return sorted(found)
+
+        return self._asking("be listed", None, listing)
+
+    def names_below(self) -> list[str]:
+        """Return the names of all files below, at any depth, relative to this folder and with slashes."""
+        path = self._uri.path
+
+        def listing() -> list[str]:
+            try:
+                entries = self._files.find(path, detail=True)
+            except FileNotFoundError:
+                self._require_bucket()
+                return []
+            if not entries:
+                self._require_bucket()
+            start = path.strip("/") + "/"
+            found = ((str(entry).lstrip("/"), facts) for entry, facts in entries.items() if _below(path, str(entry)))
+            return sorted(
+                entry.removeprefix(start)
+                for entry, facts in found
+                if facts.get("type") == "file" and not entry.endswith("/")
+            )
 
         return self._asking("be listed", None, listing)
 
@@ -187,6 +209,21 @@ class RemoteFolder:
             raise StorageError(f"{self.uri}: is a bucket; expected a folder in it")
         self._asking("be removed", None, clear)
 
+    def has_ranges(self, name: str) -> bool:
+        """Whether parts of a file can be asked for. Stores can; a web server says so."""
+        if not self._uri.is_web:
+            return True
+
+        def look() -> bool:
+            size = self._size(name)
+            file = self._files.open(self._path(name), "rb", block_size=1 << 20, cache_type="none", size=size)
+            with file, contextlib.suppress(ValueError):  # what fsspec raises where the answer is not the part asked for
+                file.seek(size - 1)
+                return len(file.read(1)) == 1
+            return False
+
+        return self._asking("be read", name, look)
+
     def open(self, name: str) -> Any:  # Any: fsspec has no types; a binary file that can be sought
         """Return a file to read ranges of. MissingFileError."""
         return self._asking(
@@ -209,11 +246,15 @@ class RemoteFolder:
     def _size(self, name: str) -> int:
         try:
             facts = self._files.info(self._path(name))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if self._uri.is_web:
+                raise _web_failure(error) from None
             self._require_bucket()
             raise
         if facts.get("type") == "directory":
             raise FileNotFoundError(name)
+        if facts.get("size") is None:
+            raise StorageError(f"{self._shown(name)}: the server does not say how large it is; expected one that does")
         return int(facts["size"])
 
     def _require_bucket(self) -> None:
@@ -283,13 +324,18 @@ def open_filesystem(scheme: str) -> Any:  # Any: fsspec has no types
     import fsspec
 
     options: dict[str, Any] = {"use_listings_cache": False}
-    extra = SCHEMES[scheme]
+    extra = SCHEMES.get(scheme)
     if extra is not None:
         _require_package(scheme, extra)
     if scheme == "s3":
         # One server per key: fsspec keeps a file system for each set of options, and must not confuse two servers.
         options["endpoint_url"] = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
         options["config_kwargs"] = {"connect_timeout": 5, "read_timeout": 60, "retries": {"total_max_attempts": 1}}
+    if scheme in WEB:
+        from aiohttp import ClientTimeout
+
+        timeout = ClientTimeout(total=None, sock_connect=5, sock_read=60)  # a large file may take as long as it takes
+        options["client_kwargs"] = {"timeout": timeout, "trust_env": True}
     try:
         files = fsspec.filesystem(scheme, **options)
     except Exception as error:  # a profile that does not exist, a file of credentials that cannot be read
@@ -307,6 +353,13 @@ def _require_package(scheme: str, extra: str) -> None:
         raise StorageError(
             f"{scheme}://: needs the package {module}, which is not installed; install it with: pip install 'dbp[{extra}]'"
         ) from error
+
+
+def _web_failure(error: FileNotFoundError) -> Exception:
+    """Return why a web server gave no file. fsspec says that there is none whatever the answer was, and whether there was one."""
+    cause = error.__cause__
+    missing = getattr(cause, "status", None) in (404, 410)
+    return cause if isinstance(cause, Exception) and not missing else error
 
 
 def _below(folder: str, entry: str) -> bool:

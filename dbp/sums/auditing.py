@@ -69,6 +69,7 @@ class AuditingTransport:
         self._parameters: Vector | None = None
         self._batch: dict[int, Call] = {}  # calls that are not sent yet, by worker
         self._held: dict[int, _Held] = {}  # by worker
+        self._calls: set[int] = set()  # all that are or were held in this sum
         self._settled: deque[Event] = deque()
         self._referee: tuple[Workload, ShardWorker] | None = None  # of this process
 
@@ -90,6 +91,7 @@ class AuditingTransport:
         """See `Transport`. What is still held is of a sum that is done without it, and added to none."""
         self._settled.extend(held.answer for held in self._held.values() if held.answer is not None)
         self._held.clear()
+        self._calls.clear()
         self._batch.clear()
         self._parameters = parameters
         self._inner.publish(parameters)
@@ -144,6 +146,7 @@ class AuditingTransport:
             before = batch[place - 1][0]
             if before != worker and audited[before]:
                 self._held[worker].cases += [case for case in self._held[before].cases if case.owner == before]
+        self._calls.update(held.call.number for held in self._held.values())
         for worker, _ in batch:
             if worker in self._held:
                 self._inner.send(worker, self._held[worker].call)
@@ -166,6 +169,8 @@ class AuditingTransport:
                 own = tuple((node, partial) for node, partial in partials if node not in foreign)
                 held.answer = CallAnswered(worker, number, own)
                 held.until = self.now() + max(self.now() - held.sent, SHORTEST_WAIT_S)
+            case CallAnswered(_, number) if number in self._calls:
+                pass  # it was judged and passed on already, or its worker is lost and nobody judges it
             case WorkerLost(worker) | CallRaised(worker):
                 self._forget(worker)
                 self._settled.append(event)

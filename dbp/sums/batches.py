@@ -5,6 +5,8 @@ permutation of all rows; but nobody ever holds that permutation. Inside a shard 
 epoch, shard), made by whichever worker has the shard. How many rows each shard gives to a batch is drawn here from the
 multivariate hypergeometric distribution, which is exactly how many of them a global permutation would have put there.
 So a batch is a few numbers per shard, and the same for any number of workers. B = 1 is on-line learning.
+
+Who has drawn rows already (the estimators of `dbp.sklearn`, as scikit-learn does) names them: `ChosenRows`.
 """
 
 from __future__ import annotations
@@ -34,6 +36,29 @@ class Batch:
 
     epoch: int
     slices: tuple[Slice, ...]
+
+
+class Chosen(NamedTuple):
+    """Rows of a shard, by their places in it, from 0."""
+
+    shard: int
+    rows: NDArray[np.int64]  # (rows,)
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenRows:
+    """The rows of one step, named one by one, in the order of the shards: for a caller who draws batches in a way of its own."""
+
+    slices: tuple[Chosen, ...]
+
+
+def choose_rows(shards: Shards, rows: NDArray[np.int64]) -> ChosenRows:
+    """Return the batch of these rows (n,) of the table, n >= 1; inside a shard they keep their order."""
+    starts = np.array([shards.bounds(shard)[0] for shard in range(shards.count)], dtype=np.int64)
+    homes = np.searchsorted(starts, rows, side="right") - 1
+    return ChosenRows(
+        tuple(Chosen(int(shard), rows[homes == shard] - starts[shard]) for shard in np.unique(homes).tolist())
+    )
 
 
 def shard_permutation(seed: int, epoch: int, shard: int, size: int) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from dbp.data.rows import EncodedRows
 from dbp.errors import DbpError
 from dbp.network.losses import LossName
 from dbp.network.network import Network, Precision
-from dbp.sums.batches import Batch
+from dbp.sums.batches import Batch, ChosenRows
 from dbp.sums.partial_sum import PartialSum, Summand
 from dbp.sums.shards import Shards
 from dbp.sums.tree import Node, ReductionTree, full_tree
@@ -114,7 +114,7 @@ class SumTask:
     kind: TaskKind
     part: Part
     step: int = 0
-    batch: Batch | None = None
+    batch: Batch | ChosenRows | None = None
 
     def tree(self, shards: Shards) -> ReductionTree:
         """Return the tree along which this sum is added."""

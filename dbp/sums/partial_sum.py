@@ -48,6 +48,11 @@ class PartialSum:
 
         An array received from another process is read-only (it lies in shared memory), so it is never written to.
         """
+        mine, theirs = self.gradient, other.gradient
+        if mine.shape != theirs.shape or mine.dtype != theirs.dtype:  # numpy would stretch an array of one number
+            raise RuntimeError(
+                f"sums of shards that do not belong together: {theirs.shape} {theirs.dtype}, not {mine.shape} {mine.dtype}"
+            )
         own = self.gradient.flags.writeable
         gradient = np.add(self.gradient, other.gradient, out=self.gradient if own else None)
         return PartialSum(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dbp.data.rows import EncodedRows
 from dbp.data.weights import row_weights
 from dbp.network.backprop import Kernel
-from dbp.sums.batches import Batch, shard_permutation
+from dbp.sums.batches import Batch, ChosenRows, shard_permutation
 from dbp.sums.messages import Call, Part, Partials, SumTask, Targets, TrainingWork, Vector, Workload
 from dbp.sums.partial_sum import PartialSum, Summand
 from dbp.sums.row_file import RowFile
@@ -161,7 +161,9 @@ class ShardWorker:
         weights = None if loaded.weights is None else loaded.weights[rows]
         return EncodedRows(loaded.inputs[rows], loaded.targets[rows], weights)
 
-    def _batch_rows(self, batch: Batch, shard: int, loaded: _LoadedShard) -> NDArray[np.int64]:
+    def _batch_rows(self, batch: Batch | ChosenRows, shard: int, loaded: _LoadedShard) -> NDArray[np.int64]:
+        if isinstance(batch, ChosenRows):
+            return next(piece.rows for piece in batch.slices if piece.shard == shard)
         if loaded.epoch != batch.epoch:
             size = len(loaded.inputs)
             loaded.order = shard_permutation(self._workload.seed, batch.epoch, shard, size)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dbp.network.network import Network
 from dbp.optimizers.protocol import Evaluation, WithCurvature
-from dbp.sums.batches import Batch
+from dbp.sums.batches import Batch, ChosenRows
 from dbp.sums.messages import Part, SumTask, TaskKind
 from dbp.sums.partial_sum import PartialSum
 from dbp.sums.pool import WorkerPool
@@ -59,7 +59,7 @@ class Objective:
     classification: bool
     rms_unit: float = 1.0  # one unit of a standardised target, in the target's own units
 
-    def evaluate(self, asked: Vector | WithCurvature, step: int, batch: Batch | None) -> Evaluated:
+    def evaluate(self, asked: Vector | WithCurvature, step: int, batch: Batch | ChosenRows | None) -> Evaluated:
         """Return value, gradient (P,) and, if asked for, curvature at a point, over all training rows or a batch of them."""
         parameters = asked.point if isinstance(asked, WithCurvature) else asked
         kind: TaskKind = "curvature" if isinstance(asked, WithCurvature) else "gradient"

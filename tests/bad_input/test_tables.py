@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,44 @@ def _not_three_arrays(place: Path) -> None:
     np.savez(place, inputs=np.zeros((3, 2)))
 
 
+def _many(place: Path, **files: Callable[[Path], object]) -> None:
+    place.mkdir()
+    for name, make in files.items():
+        path = place / name.replace("__", "/").replace("_", ".", 1)
+        path.parent.mkdir(exist_ok=True)
+        make(path)
+
+
+def _two_kinds(place: Path) -> None:
+    _many(place, a_csv=write_csv, b_tsv=write_csv)
+
+
+def _two_tables(place: Path) -> None:
+    _many(place, a_csv=write_csv, b_csv=lambda path: write_csv(path, header="n,x,lable"))
+
+
+def _notes(place: Path) -> None:
+    _many(place, a_csv=write_csv, notes_txt=lambda path: path.write_text("by hand"))
+
+
+def _key(place: Path) -> None:
+    (place / "n=1").mkdir(parents=True)
+    write_csv(place / "n=1" / "a.csv")
+
+
+def _damaged_middle(place: Path) -> None:
+    _many(place, a_parquet=write_parquet, b_parquet=_damaged, c_parquet=write_parquet)
+
+
+def _cut_gzip(place: Path) -> None:
+    write_csv(place)
+    place.write_bytes(gzip.compress(place.read_bytes())[:-20])
+
+
+def _queries(place: Path) -> None:
+    place.write_text("1 1:2\n0 qid:7 1:3\n")
+
+
 FILES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "missing": ("tabel.csv", lambda place: None, ("no such file; did you mean table.csv?",)),
     "missing folder": ("no/table.csv", lambda place: None, ("no such file", "no folder")),
@@ -82,8 +121,30 @@ FILES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "header only": ("head.csv", lambda place: place.write_text("n,x,label\n"), ("no rows; expected at least one",)),
     "header, no line end": ("head.csv", lambda place: place.write_text("n,x,label"), ("no rows",)),
     "blank lines": ("blank.csv", lambda place: place.write_text("\n\n"), ("expected a header",)),
-    "a folder": ("folder.csv", lambda place: place.mkdir(), ("is a folder; expected a file",)),
-    "unknown ending": ("table.xlsx", lambda place: place.touch(), ("ending '.xlsx'", ".parquet, .csv, .npz")),
+    "a folder": ("folder.csv", lambda place: place.mkdir(), ("the folder holds no tables (there is no file)",)),
+    "a folder of two kinds": (
+        "many",
+        _two_kinds,
+        ("many/b.tsv: is .tsv, and a.csv is .csv; expected files of one kind",),
+    ),
+    "a folder of two tables": ("many", _two_tables, ("many/b.csv: no column 'label'", "a.csv has it")),
+    "a folder with notes": ("many", _notes, ("many/notes.txt: is no table",)),
+    "a folder whose key is a column": ("many", _key, ("many/n=1/a.csv: 'n' is a column, and a key",)),
+    "a damaged file in a folder": ("many", _damaged_middle, ("many/b.parquet: damaged near row 1",)),
+    "a pattern that matches nothing": (
+        "t*.parquet",
+        lambda place: None,
+        ("no file matches", "there is job.yaml, table.csv"),
+    ),
+    "a pattern without its folder": ("no/*.csv", lambda place: None, ("there is no folder",)),
+    "gzip cut short": ("cut.csv.gz", _cut_gzip, ("truncated, damaged, or not compressed by gzip",)),
+    "gzip that is csv": ("plain.csv.gz", write_csv, ("not compressed by gzip",)),
+    "zstd that is csv": ("plain.tsv.zst", write_csv, ("not compressed by zstd",)),
+    "arrow that is csv": ("table.arrow", write_csv, ("not an Arrow IPC file",)),
+    "npy that is csv": ("table.npy", write_csv, ("not a .npy file",)),
+    "libsvm that is csv": ("table.svm", write_csv, ("row 1", "expected a number as the label")),
+    "libsvm of queries": ("table.svm", _queries, ("row 2", "'qid:7': groups of a ranking are not known")),
+    "unknown ending": ("table.xlsx", lambda place: place.touch(), ("ending '.xlsx'", ".parquet, .csv, .tsv, .arrow")),
     "truncated parquet": ("cut.parquet", _truncated, ("truncated, or not a Parquet file",)),
     "damaged parquet": ("bad.parquet", _damaged, ("damaged near row 1",)),
     "parquet that is csv": ("table.parquet", write_csv, ("not a Parquet file",)),
@@ -113,7 +174,21 @@ COLUMNS = {
     "target": ("data.target=lable", "no column 'lable' (did you mean 'label'?); the columns are: n, x, label"),
     "feature": ("data.features=[x, nn]", "no column 'nn' (did you mean 'n'?)"),
     "nothing near": ("data.target=weight", "no column 'weight'; the columns are: n, x, label"),
-    "text as a feature": ("data.target=n", "column 'label', row 1 ", "'low'; expected numbers; leave the column out"),
+    "text as a quantity": (
+        "data.target=n",
+        "data.weight=label",
+        "column 'label', row 1 ",
+        "'low'; expected numbers; leave",
+    ),
+    "no pattern fits": (
+        "data.features=['z*']",
+        "'z*' fits no column; expected a pattern for some of: n, x",
+    ),
+    "drop of no column": ("data.drop=[nn]", "no column 'nn' (did you mean 'n'?)"),
+    "category of no feature": ("data.categories=[label]", "'label' is none of the features"),
+    "numbers as dates": ("data.dates=[x]", "column 'x' holds double; expected dates"),
+    "a mean of classes": ("data.categories=[n]", "data.impute={n: mean}", "'n' is a category, which has no mean"),
+    "a class of numbers": ("data.impute={x: class}", "'x' is a number, and `class` is for categories"),
     "shares as classes": ("data.target=x", "data.features=[n]", "column 'x', row 2 ", "expected a class label"),
 }
 
@@ -125,6 +200,13 @@ def test_columns_that_do_not_fit(dbp: Dbp, job: Path, case: str) -> None:
     words = [word for word in COLUMNS[case] if word not in settings]
     ran = dbp("run", "job.yaml", *(word for setting in settings for word in ("--set", setting)))
     ran.refuses("table.csv: ", *words)
+
+
+def test_a_validation_table_with_other_columns(dbp: Dbp, job: Path, tmp_path: Path) -> None:
+    """The column that is missing, the nearest that is there, and which table it is."""
+    (tmp_path / "other.csv").write_text("n,xx,label\n1,0.5,low\n")
+    ran = dbp("run", "job.yaml", "--set", "data.validation=other.csv")
+    ran.refuses("other.csv: no column 'x' (did you mean 'xx'?); the columns are: n, xx, label")
 
 
 def test_one_class_only(dbp: Dbp, job: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from service_session import DBP, dbp_in, home_environment, start_service
 
 from dbp.jobs import local_service
 from dbp.jobs.processes import Process, process
+from dbp.workers.ray_head import USUAL_PORT, reserved_port
 from dbp.workers.service_processes import end_processes, listening_ports, processes_of, send
 
 
@@ -166,6 +168,32 @@ def test_down_stops_all_that_up_and_its_jobs_started_and_nothing_else(home, anot
 
 
 @pytest.mark.long
+def test_a_port_that_another_up_has_chosen_is_not_chosen_again():
+    """Before either Ray listens there: of any number at once, each has its own, and what is given back is free again."""
+    with reserved_port() as first:
+        code = "import sys; from dbp.workers.ray_head import reserved_port\nwith reserved_port() as port: print(port)"
+        others = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        chosen = [int(other.communicate()[0]) for other in others]
+        with reserved_port() as second:
+            assert first not in (second, *chosen)
+    with reserved_port() as again:
+        assert again == first or first != USUAL_PORT
+
+
+@pytest.mark.long
+def test_two_users_start_in_the_same_second(tmp_path):
+    """Two home folders, as of two users: both are up, each at its own address, and both end."""
+    homes = [tmp_path / "one", tmp_path / "two"]
+    for each in homes:
+        each.mkdir()
+    with ThreadPoolExecutor(2) as pool:
+        ups = list(pool.map(lambda each: dbp_in(each, "up", "--json", "--cpus", 1), homes))
+        assert [up.returncode for up in ups] == [0, 0], [up.stderr for up in ups]
+        assert len({json.loads(up.stdout)["address"] for up in ups}) == 2
+        downs = list(pool.map(lambda each: dbp_in(each, "down", "--wait", 0), homes))
+    assert [down.returncode for down in downs] == [0, 0]
+
+
 def test_after_a_crash_up_clears_up_and_starts_anew(home):
     """kill -9 of the keeper leaves processes and a record. The new one is started on a terminal, and outlives it."""
     first = start_service(home, "--cpus", 1, "--storage", "s3://bucket/runs")

@@ -6,7 +6,9 @@ system, so a folder stands for NFS.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from netns import Machine, machines, why_not
-from ray_nodes import Cluster, Node, cluster
+from ray_nodes import Cluster, Node, cluster, family
 from submitted_jobs import log_of, sha256_of, stage, status_of, undisturbed, wait_for
 
 from dbp.jobs.status import Status
@@ -88,8 +90,6 @@ class Job:
     @property
     def coordinator(self) -> str:
         """The address of its machine: its process descends from that machine's node."""
-        from ray_nodes import family
-
         return next(ip for ip, node in self.lab.nodes.items() if self.pid in family(node.process.pid))
 
     def end(self) -> str:
@@ -118,6 +118,19 @@ def test_a_worker_node_is_killed(lab: Lab, tmp_path: Path, long_sha256: str) -> 
     assert status is not None
     assert (status.state, status.attempt, status.workers) == ("SUCCEEDED", 1, 2)
     assert sha256_of(job.home) == long_sha256
+
+
+def test_a_worker_node_is_frozen(lab: Lab, tmp_path: Path, long_sha256: str) -> None:
+    """All its processes are stopped, and stay so: nobody waits until Ray has noticed."""
+    job = Job(lab, tmp_path / "staged", tmp_path / "runs/a-1")
+    (other,) = lab.others(job.coordinator)
+    frozen = family(lab.nodes[other].process.pid)
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    said = job.end()
+    assert re.search(r"worker \d+ (is late|was lost)", said)
+    assert sha256_of(job.home) == long_sha256
+    lab.nodes[other].kill()
 
 
 def test_a_link_is_cut_for_twenty_seconds(lab: Lab, tmp_path: Path, long_sha256: str) -> None:

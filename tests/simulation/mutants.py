@@ -269,7 +269,7 @@ MUTANTS = (
         "write_arrays(",
         "[os.unlink(self.path(old)) for old in self.steps()[-self.keep :][:1]]\n    write_arrays(",
     ),
-    Mutant("a run goes on from the oldest checkpoint", f"{_STORE}.newest", "reversed(self.steps())", "self.steps()"),
+    Mutant("a run goes on from the oldest checkpoint", f"{_STORE}.newest", "steps.pop()", "steps.pop(0)"),
     Mutant("the newest is the one listed last", f"{_STORE}.steps_of", "return sorted(found)", "return found"),
     Mutant(
         "a damaged checkpoint ends the run", f"{_STORE}.newest", "on_damaged(", "raise error\n            on_damaged("

@@ -54,6 +54,7 @@ class Plan:
     budget: int
     forever: str = ""  # one of FOREVER, or none
     forever_from: int = 0  # the event, or the system call, from which on it lasts
+    audit: float = 0.0  # the share of shards that are computed twice; no seed draws it (see `lying`)
 
     @classmethod
     def draw(cls, seed: int, problems: int) -> Plan:
@@ -78,6 +79,11 @@ class Plan:
             forever=forever,
             forever_from=dice.randrange(200) if forever else 0,
         )
+
+    def lying(self, rate: float) -> Plan:
+        """Return the plan with a full audit, and workers whose answers are wrong by a bit, late, twice, or after a broken link."""
+        extra = dict.fromkeys(("lies", "late", "duplicate", "cut_off"), rate)
+        return replace(self, audit=1.0, rates={**self.rates, **extra}, budget=max(self.budget, 40))
 
     def without(self, kind: str) -> Plan:
         """Return the plan without one kind of fault."""

@@ -15,6 +15,8 @@ from pathlib import Path
 from dbp.errors import DataError, DbpError, StorageError, StorageFailedError, WorkersLostError
 from dbp.storage.atomic_files import remove_leftovers
 from dbp.storage.checkpoints import CheckpointStore
+from dbp.sums.audit import Audit
+from dbp.sums.auditing import audited
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import TransportPool
 from dbp.training.coordinator import Outcome, Progress
@@ -162,7 +164,10 @@ class Schedule:
         self.watch.step_now = progress.step
         transport = self.transport = SimulatedTransport(world, self.sums if plan.cached else None)
         try:
-            pool = TransportPool(transport, plan.workers, self._rows_only, self.watch.worker_lost, plan.required)
+            audit = Audit(plan.audit, plan.seed) if plan.audit else None
+            pool = TransportPool(
+                audited(transport, audit), plan.workers, self._rows_only, self.watch.worker_lost, plan.required
+            )
             pool.configure(self._work)
             for part in self._work.shards:
                 pool.sum(SumTask("load", part))
@@ -228,7 +233,8 @@ class Schedule:
         match error:
             case WorkersLostError():
                 many = transport.losses_in_a_row > self.plan.workers + 3
-                if not (many or transport.unplaceable or transport.gave_up_start):
+                counts_apart = self.plan.audit > 0  # an audit hears of a loss in one task, the pool maybe in the next
+                if not (many or transport.unplaceable or transport.gave_up_start or counts_apart):
                     raise Violation(f"it gave up after {transport.losses_in_a_row} losses in a row: {error}")
             case DataError():
                 if not transport.raised:

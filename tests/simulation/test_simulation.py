@@ -19,6 +19,7 @@ from simulation.problems import PROBLEMS, undisturbed
 from simulation.workers import MOST_EVENTS
 
 SEEDS = 400
+AUDITED_SEEDS = 150
 MOST_SEEDS = 5000  # that a hunt for a planted bug may take
 
 
@@ -37,6 +38,22 @@ def test_every_schedule_ends_with_the_same_bits_or_says_why_not(results):
         "FAILED: no worker can come back; the same bits after it was mended",
         "FAILED: the disk takes no checkpoint; the same bits after it was mended",
     }
+
+
+def test_audits_among_all_other_faults():
+    """Workers with a wrong bit now and then, a full audit, and whatever else the seed brings: the undisturbed bits, or a reason.
+
+    A wrong answer that comes twice, or after its worker was lost, is judged by nobody: it must not be added.
+    """
+    runner, probes, outcomes = Runner(), Counter(), Counter()
+    for seed in range(AUDITED_SEEDS):
+        plan = Plan.draw(seed, len(PROBLEMS)).lying(0.25)
+        result = runner.run(seed, plan=plan)
+        assert not result.violated, f"seed {seed}: {result.violation}"
+        probes.update(result.world.probes)
+        outcomes[result.outcome] += 1
+    assert probes["removed by an audit"] > AUDITED_SEEDS / 4
+    assert outcomes["same bits"] > AUDITED_SEEDS / 2
 
 
 def test_the_faults_really_strike(results):

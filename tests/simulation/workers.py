@@ -125,6 +125,8 @@ class SimulatedTransport:
         """See `Transport`."""
         world, process = self._world, self._workers[worker]
         world.maybe_kill("while a call is sent")
+        if process.told_lost and world.plan.audit:
+            return  # an audit knew before the pool did
         if process.told_lost or not process.told_ready:
             state = "lost" if process.told_lost else "not ready"
             raise Violation(f"worker {worker} was called, and was known to be {state}")
@@ -142,6 +144,13 @@ class SimulatedTransport:
             self._die(process, self._noticed(), "its process died")
         if process.alive:
             self._work(process, call)
+
+    def remove(self, worker: int, reason: str) -> None:
+        """See `RemovingTransport`."""
+        process = self._workers[worker]
+        self._world.probe("removed by an audit")
+        process.alive = False
+        self._announce(process, 0.0, reason)
 
     def now(self) -> float:
         """See `Transport`."""
@@ -318,7 +327,7 @@ class SimulatedTransport:
     def _compute(self, process: Worker, call: Call, parameters: Vector | None, digest: bytes) -> Partials:
         """Return a worker's partial sums, in memory of its own that the coordinator may read until the worker's next call."""
         trains = process.given is not None and process.given.training is not None
-        key = (trains, call.task.kind, call.task.part, call.task.batch, call.shards, digest)
+        key = (trains, call.task.kind, call.task.part, call.task.batch, call.shards, call.apart, call.extra, digest)
         partials = self._sums.get(key) if self._sums is not None else None
         if partials is None:
             assert process.given is not None
@@ -328,8 +337,12 @@ class SimulatedTransport:
             if self._sums is not None:
                 self._sums[key] = partials
         lent = []
+        lies = call.task.kind in ("gradient", "curvature") and self._world.strikes("lies")
         for node, partial in partials:
             memory = partial.gradient.copy()
+            if lies and memory.size:
+                memory.view(np.uint8)[0] ^= 1
+                lies = False
             process.lent.append(memory)
             view = memory.view()
             view.flags.writeable = False

@@ -12,9 +12,10 @@ import pytest
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from small_jobs import small_job
-from sources import workload
+from sources import CorruptRows, RandomRows, workload
 
 from dbp.sums.assignment import Assignment, StartWorker
+from dbp.sums.audit import Audit
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import TransportPool, serial_pool
 from dbp.workers.placement import Need, Room, wait_for_room, waits_for
@@ -176,3 +177,24 @@ def test_a_released_room_ends_what_runs_in_it(room: Room) -> None:
     assert not ray.wait([sleeping], timeout=2)[0]
     room.release()
     assert ray.wait([sleeping], timeout=60)[0]
+
+
+def test_a_wrong_worker_is_replaced_in_its_place(room: Room, tmp_path) -> None:
+    """An audit in a room: the worker whose bits are wrong goes, its place is free again, and another has it."""
+    marker, told = tmp_path / "wrong", []
+    load = workload(rows=200, shards=8, source=CorruptRows(6, 3, 200, marker=marker))
+    right = serial_pool(workload(rows=200, shards=8, source=RandomRows(6, 3, 200)))
+    theta = load.training.network.initial_parameters(0)
+    pool = seated_pool(load, room, 2, told.append, audit=Audit(1.0, seed=0))
+    try:
+        pool.sum(SumTask("load", "train"))
+        for step in range(1, 4):
+            task = SumTask("gradient", "train", step)
+            assert pool.sum(task, theta).gradient.tobytes() == right.sum(task, theta).gradient.tobytes()
+        assert pool.workers == 2
+    finally:
+        pool.close()
+    (sentence,) = told
+    assert f"(pid {marker.read_text()})" in sentence
+    assert "was lost (audit: it computed shard" in sentence
+    assert "worker 2 takes its place" in sentence

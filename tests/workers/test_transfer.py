@@ -52,6 +52,19 @@ def test_a_uri_stays_and_is_not_looked_at(tmp_path):
     assert sort_files(job, "job", elsewhere=False).staying == (("data.train", "s3://bucket/table.parquet"),)
 
 
+def test_a_folder_and_a_pattern_stay(tmp_path):
+    """They must be there for every node, and here where the service is this machine's."""
+    (tmp_path / "many").mkdir()
+    write_table(tmp_path / "many/a.csv", rows=9)
+    for name in ("many", "many/*.csv"):
+        job = small_job(tmp_path, f"data.train={tmp_path / name}")
+        assert sort_files(job, "job", elsewhere=False).staying == (("data.train", str(tmp_path / name)),)
+    nothing = small_job(tmp_path, f"data.train={tmp_path}/many/*.parquet")
+    assert sort_files(nothing, "job", elsewhere=True).staying
+    with pytest.raises(JobFileError, match=r"data\.train: .*no file matches; below .* there is a\.csv"):
+        sort_files(nothing, "job", elsewhere=False)
+
+
 def test_one_file_named_twice_travels_once_and_equal_names_do_not_collide(tmp_path):
     (tmp_path / "other").mkdir()
     write_table(tmp_path / "other/table.csv", rows=9)

@@ -118,10 +118,14 @@ def test_rows_are_told_as_the_file_counts_them(tmp_path: Path) -> None:
 
 
 def test_a_file_that_shrank(table: pa.Table, tmp_path: Path) -> None:
-    """Rows that were counted and are gone are not made up."""
+    """Rows that were counted and are gone are not made up: a piece of text is not what it was, or has fewer rows."""
     dataset = _open(tmp_path / "t.csv", None)
     lines = (tmp_path / "t.csv").read_text().splitlines()
     (tmp_path / "t.csv").write_text("\n".join(lines[:400]) + "\n")
+    with pytest.raises(DataError, match=r"t\.csv: rows 1 to 500 .* are not what they were when the job began; has"):
+        dataset.summarize("train", 300, 500)
+    np.savez(tmp_path / "t.npz", x=np.ones((400, 2)), y=np.arange(400))
+    dataset = Dataset(str(tmp_path / "t.npz"), None, ("x0", "x1"), ("y",), "regression", 0)
     with pytest.raises(DataError, match="rows 301 to 500 are not there; has the file changed"):
         dataset.summarize("train", 300, 500)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbp.data import csv as dbp_csv
+from dbp.data import text_index
 from dbp.data.open_table import open_table
 from dbp.data.table import BATCH_ROWS, Table
 from dbp.errors import DataError
@@ -96,7 +96,7 @@ def test_a_type_is_decided_over_the_whole_column(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, cells: list[str], kind: str, values: list[object]
 ) -> None:
     """The last row counts like the first, in the first block or in a later one."""
-    monkeypatch.setattr(dbp_csv, "_BLOCK_BYTES", block)
+    monkeypatch.setattr(text_index, "PIECE_BYTES", block)
     table = _csv(tmp_path, "a,b\n" + "".join(f"{cell},{row}\n" for row, cell in enumerate(cells)))
     assert str(table.schema.field("a").type) == kind
     assert _all(table).to_pydict() == {"a": values, "b": list(range(51))}
@@ -190,15 +190,19 @@ def test_csv_that_is_refused(tmp_path: Path, text: str | bytes, words: str) -> N
 
 def test_a_ragged_row_in_a_later_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number is that of the file, not of the block."""
-    monkeypatch.setattr(dbp_csv, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(text_index, "PIECE_BYTES", 64)
     with pytest.raises(DataError, match=r"row 100 .* has 1 field; expected 2"):
         _csv(tmp_path, "a,b\n" + "1,2\n" * 99 + "3\n" + "1,2\n" * 50)
 
 
-def test_quotes_that_swallow_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing quote is guessed when a row outgrows the reader."""
-    monkeypatch.setattr(dbp_csv, "_BLOCK_BYTES", 1 << 20)
-    with pytest.raises(DataError, match=r"Is a(?: closing)? quote missing|ends inside quotes"):
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [(1 << 20, "row of more than 8 MiB.* Is a closing quote"), (8 << 20, "row 1 .* ends inside quotes")],
+)
+def test_quotes_that_swallow_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, words: str) -> None:
+    """A missing quote is guessed when a row outgrows the reader, or at the file's end."""
+    monkeypatch.setattr(text_index, "MOST_ROW_BYTES", most)
+    with pytest.raises(DataError, match=words):
         _csv(tmp_path, 'a,b\n1,"2\n' + "1,2\n" * 800_000)
 
 

@@ -189,6 +189,20 @@ def _other_descriptions() -> Iterator[tuple[str, dict[str, object], str]]:
     yield "another task", {"encoding": numbers}, "2 outputs for 1 targets"
     for encoding in (None, [], "encoding", {}, _other_encoding(mean=3), _other_encoding(mean=...), ...):
         yield f"encoding {encoding}", {"encoding": encoding}, description
+    number = {"kind": "number", "fill": None, "indicator": False}
+    category = {"kind": "category", "classes": ["u"], "rare": [], "unknown": "zeros", "missing": "unknown"}
+    for columns in (
+        *(None, 3, "columns", {"a": 1}, [number], [number] * 3, [number, None], [number, {}], [number, {"kind": []}]),
+        [number, category],  # which says nothing of missing values
+        [number, {**number, "fill": 10**400}],
+        [number, {**number, "indicator": True}],
+        [number, {"kind": "date", "parts": ["week"], "zoned": False, "fill": None, "indicator": False}],
+        [number, {**category, "takes_missing": False}],  # whose input would be shifted and scaled
+    ):
+        yield f"columns {columns}", {"encoding": {**_other_encoding(), "columns": columns}}, description
+    pair = [number, {**category, "classes": ["u", "v"], "takes_missing": False}]
+    wide = _other_encoding(columns=pair, mean=[0, 0, 0], scale=[1, 1, 1])
+    yield "a wider column", {"encoding": wide}, "2 inputs for 3 inputs of its columns"
     for names in (["tanh"], ["tanh", "tanh", "tanh"], ["tanh", "swish"], [["tanh"], []], [None, 3], None, "tanh", ...):
         yield f"activations {names}", {"activations": names}, description
     for loss in ("hinge", None, [], {}, 3, ...):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -276,3 +277,19 @@ def test_every_flipped_bit_and_every_cut_is_noticed_and_the_one_before_is_used(t
     assert told == [str(caught.value)]
     path.write_bytes(good)
     assert checkpoints.load(20).metadata == {"loss": 0.5}
+
+
+def test_who_reads_while_old_checkpoints_are_removed_gets_a_whole_one(tmp_path: Path) -> None:
+    """One thread saves and removes, one reads: what it gets is one checkpoint, never parts of two, and never an older one."""
+    checkpoints = store(tmp_path, (1,), keep=1)
+    steps, seen = 300, []
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [checkpoints.save(make(step)) for step in range(2, steps + 1)])
+        while not writing.done():
+            found = CheckpointStore(checkpoints.folder).newest(never)
+            assert found is not None
+            assert all((array == make(found.step).arrays[name]).all() for name, array in found.arrays.items())
+            seen.append(found.step)
+        writing.result()
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 5

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbp.sums.batches import BatchSampler, shard_permutation
+from dbp.sums.batches import BatchSampler, choose_rows, shard_permutation
 from dbp.sums.shards import Shards
 
 
@@ -79,3 +80,14 @@ def test_the_streams_are_what_they_were():
     """Resuming needs the same random numbers for ever: a change here breaks every running job."""
     assert shard_permutation(0, 0, 0, 10).tolist() == PINNED_PERMUTATION
     assert [tuple(piece) for piece in BatchSampler(Shards(1000, 4), 10, 7).batch(3).slices] == PINNED_SLICES
+
+
+@given(st.data(), st.integers(1, 200), st.integers(1, 16))
+def test_chosen_rows_are_those_rows_by_their_places_in_the_shards(data, rows, count):
+    shards = Shards(rows, min(count, rows))
+    wanted = data.draw(st.lists(st.integers(0, rows - 1), min_size=1, unique=True))
+    slices = choose_rows(shards, np.array(wanted, dtype=np.int64)).slices
+    found = [shards.bounds(piece.shard)[0] + row for piece in slices for row in piece.rows.tolist()]
+    assert sorted(found) == sorted(wanted)
+    assert [piece.shard for piece in slices] == sorted({piece.shard for piece in slices})
+    assert all(0 <= row < shards.size(piece.shard) for piece in slices for row in piece.rows)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from sources import RandomRows, workload
 
+from dbp import gradient_sum
 from dbp.errors import DataError, WorkersLostError
-from dbp.sums.batches import BatchSampler
+from dbp.sums.batches import BatchSampler, choose_rows
 from dbp.sums.messages import Call, CallAnswered, SumTask, WorkerLost, WorkerReady
 from dbp.sums.pool import TransportPool, serial_pool
 from dbp.sums.shard_worker import ShardWorker
@@ -238,3 +239,15 @@ def test_a_gradient_before_the_worker_knows_the_network_is_a_bug():
     bare = type(load)(load.source, load.shards, load.seed)
     with pytest.raises(RuntimeError, match="before the worker was told"):
         ShardWorker(bare).compute(Call(0, GRADIENT, (0,)), start_of(load))
+
+
+def test_rows_that_the_caller_chose_are_summed_and_no_others():
+    load = workload(rows=200, shards=8, precision="float64")
+    rows = np.random.default_rng(2).permutation(200)[:37]
+    inputs, targets, _ = RandomRows(6, 3, 200).encode("train", 0, 200, None, np.dtype("float64"))
+    task = SumTask("gradient", "train", 1, choose_rows(load.shards["train"], rows))
+    total = serial_pool(load).sum(task, start_of(load))
+    expected = gradient_sum(load.training.network, start_of(load), inputs[rows], targets[rows], "squared_error")
+    assert (total.rows, total.weight) == (37, 37.0)
+    assert total.loss == pytest.approx(expected.loss, rel=1e-12)
+    np.testing.assert_allclose(total.gradient, expected.gradient, rtol=1e-10, atol=1e-12)

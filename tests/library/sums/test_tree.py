@@ -128,3 +128,12 @@ def test_an_array_of_another_process_is_never_written_to():
     total = left.add(right)
     assert total.gradient.tolist() == [2, 2, 2]
     assert left.gradient.tolist() == right.gradient.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("other", [np.zeros(1, np.float32), np.zeros(5, np.float32), np.zeros(4)])
+def test_sums_of_another_shape_or_precision_are_never_added(other):
+    """An answer that cannot be right is a bug, and named as one; numpy would stretch an array of one number."""
+    whole = PartialSum(1.0, np.ones(4, np.float32), 1.0)
+    with pytest.raises(RuntimeError, match="do not belong together"):
+        whole.add(PartialSum(1.0, other, 1.0))
+    assert whole.gradient.tobytes() == np.ones(4, np.float32).tobytes()

@@ -1,0 +1,161 @@
+"""Validation rows that a column chooses: groups stay whole, the latest are held out, classes keep their shares."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import pickle
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dbp.data.column_plan import SplitRule
+from dbp.data.dataset import Dataset
+from dbp.data.held_out import groups, latest, stratified
+from dbp.data.split import CHUNK_ROWS, MarkedSplit, pack_marks
+from dbp.errors import DataError
+
+By = Literal["group", "time", "stratify"]
+SHARES = st.floats(0.02, 0.95)
+
+
+def _codes(values: list[int]) -> np.ndarray[Any, Any]:
+    return np.unique(np.array(values), return_inverse=True)[1]
+
+
+@settings(deadline=None)
+@given(values=st.lists(st.integers(0, 12), min_size=2, max_size=200), share=SHARES, seed=st.integers(0, 9))
+def test_groups_stay_whole(values: list[int], share: float, seed: int) -> None:
+    """None has rows on both sides, both sides have some, and the share is met within the largest group."""
+    codes = _codes(values)
+    if codes.max() == 0:
+        with pytest.raises(DataError, match="one group only"):
+            groups(codes, share, seed, "here")
+        return
+    held = groups(codes, share, seed, "here")
+    assert not set(codes[held]) & set(codes[~held])
+    assert 0 < held.sum() < len(codes)
+    np.testing.assert_array_equal(held, groups(codes, share, seed, "here"))
+    assert abs(held.sum() - share * len(codes)) <= max(np.bincount(codes).max(), 1)
+
+
+@settings(deadline=None)
+@given(values=st.lists(st.integers(-9, 9), min_size=2, max_size=200), share=SHARES)
+def test_the_latest_are_held_out(values: list[int], share: float) -> None:
+    """Every held-out row is later than every other; no other such cut comes nearer to the share."""
+    times = np.array(values)
+    if len(set(values)) == 1:
+        with pytest.raises(DataError, match="one time only"):
+            latest(times, share, "here")
+        return
+    held = latest(times, share, "here")
+    assert times[held].min() > times[~held].max()
+    wanted = min(max(round(share * len(times)), 1), len(times) - 1)
+    others = [abs(int((times > cut).sum()) - wanted) for cut in set(values) - {max(values)}]
+    assert abs(int(held.sum()) - wanted) == min(others)
+
+
+@settings(deadline=None)
+@given(values=st.lists(st.integers(0, 5), min_size=2, max_size=200), share=SHARES, seed=st.integers(0, 9))
+def test_classes_keep_their_shares(values: list[int], share: float, seed: int) -> None:
+    """Within a row of the exact share each, and in all; every class keeps a row to learn from."""
+    codes = _codes(values)
+    held = stratified(codes, share, seed)
+    sizes, counts = np.bincount(codes), np.bincount(codes[held], minlength=codes.max() + 1)
+    assert (counts < sizes).all()
+    free = counts < sizes - 1  # those that did not give their row
+    assert (np.abs(counts - sizes * share)[free] <= 1 + (counts.sum() == 1)).all()
+    if free.all() and counts.sum() > 1:
+        assert abs(counts.sum() - len(codes) * share) <= 1
+    np.testing.assert_array_equal(held, stratified(codes, share, seed))
+
+
+@pytest.mark.parametrize("rows", [3, 70_001, 2 * CHUNK_ROWS])
+def test_marks_are_dealt_as_they_are(rows: int) -> None:
+    """In any pieces; with the numbers of rows of each part."""
+    held = np.random.default_rng(1).random(rows) < 0.3
+    held[:2] = True, False
+    split = MarkedSplit(rows, pack_marks(held))
+    for part in (True, False):
+        expected = np.flatnonzero(held == part)
+        assert (split.validation_rows if part else split.training_rows) == len(expected)
+        cuts = [*range(0, len(expected), 29_999), len(expected)]
+        pieces = [split.rows(part, low, high) for low, high in itertools.pairwise(cuts)]
+        np.testing.assert_array_equal(np.concatenate(pieces), expected)
+
+
+def _table(rows: int = 400) -> pa.Table:
+    draw = np.random.default_rng(3)
+    who = np.array([f"customer {number}" for number in draw.integers(0, 40, rows)])
+    days = [dt.date(2024, 1, 1) + dt.timedelta(days=int(day)) for day in draw.integers(0, 90, rows)]
+    label = draw.choice(["no", "yes"], rows, p=[0.9, 0.1])
+    return pa.table({"x": draw.random(rows), "who": who, "day": pa.array(days), "label": label})
+
+
+def _open(path: Path, by: By, column: str | None = None, **changes: Any) -> Dataset:
+    options = {"features": None, "task": "classification", "seed": 1, **changes}
+    return Dataset.open(str(path), 0.25, "label", split=SplitRule(by, column), **options)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_dataset_holds_them_out(tmp_path: Path, ending: str) -> None:
+    """As rows of both parts, in any process, whatever the table's kind; the column is no feature unless it is named."""
+    table, path = _table(), tmp_path / f"t.{ending}"
+    if ending == "parquet":
+        pq.write_table(table, path, row_group_size=37)
+    else:
+        pyarrow.csv.write_csv(table, path)
+    for by, column in (("group", "who"), ("time", "day"), ("stratify", None)):
+        dataset = _open(path, by, column, features=["x"])  # type: ignore[arg-type]
+        again = pickle.loads(pickle.dumps(dataset))
+        assert again == dataset
+        seen = {}
+        for part, rows in (("train", again.training_rows), ("validation", again.validation_rows)):
+            found, places = again._read(part, 0, rows)
+            np.testing.assert_array_equal(found["x"], table["x"].to_numpy()[places])
+            seen[part] = table.take(places)
+        assert again.training_rows + again.validation_rows == table.num_rows
+        if by == "group":
+            assert not set(seen["train"]["who"].to_pylist()) & set(seen["validation"]["who"].to_pylist())
+            assert abs(again.validation_rows - 100) < 20
+        elif by == "time":
+            assert max(seen["train"]["day"].to_pylist()) < min(seen["validation"]["day"].to_pylist())
+        else:
+            share = [sum(word == "yes" for word in each["label"].to_pylist()) / each.num_rows for each in seen.values()]
+            assert abs(share[0] - share[1]) < 0.02
+
+
+def test_the_column_that_splits_is_no_feature_unless_it_is_named(tmp_path: Path) -> None:
+    """Neither by default nor by a pattern."""
+    pq.write_table(_table().drop_columns(["day"]), tmp_path / "t.parquet")
+    assert _open(tmp_path / "t.parquet", "group", "who").features == ("x",)
+    assert _open(tmp_path / "t.parquet", "group", "who", features=["*"]).features == ("x",)
+    assert _open(tmp_path / "t.parquet", "group", "who", features=["*", "who"]).features == ("x", "who")
+
+
+@pytest.mark.parametrize(
+    ("by", "column", "cell", "words"),
+    [
+        ("group", "who", None, r"column 'who', row 3 .*missing; expected a value in each row"),
+        ("time", "day", None, r"column 'day', row 3 .*missing; expected a time in each row"),
+        ("time", "who", "customer 1", r"column 'who', row 1 .*'customer \d+'; expected a date such as"),
+        ("group", "when", None, "no column 'when'"),
+    ],
+)
+def test_a_column_that_cannot_split_is_named(tmp_path: Path, by: By, column: str, cell: Any, words: str) -> None:
+    """With the first cell that is missing or no time."""
+    table = _table()
+    if column in table.schema.names:
+        values = table[column].to_pylist()
+        values[2] = cell
+        table = table.set_column(table.schema.names.index(column), column, pa.array(values))
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=words):
+        _open(tmp_path / "t.parquet", by, column, features=["x"])
