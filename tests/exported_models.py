@@ -18,6 +18,7 @@ import pyarrow as pa
 from dbp import Model
 
 # The issue's: probabilities and scores as they are, predicted numbers in units of the target's spread.
+MISSING_WHOLE = -(2**63)
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 
 
@@ -30,6 +31,24 @@ def run_onnx(file: Path | bytes, feeds: Mapping[str, Any]) -> dict[str, np.ndarr
     )
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+
+def feeds(table: pa.Table) -> dict[str, np.ndarray]:
+    """Return a table as docs/export.md says that an ONNX file takes it, by column."""
+    fed = {}
+    for name in table.column_names:
+        column, kind = table[name], table.schema.field(name).type
+        if pa.types.is_string(kind):
+            values = np.array(["" if cell is None else cell for cell in column.to_pylist()], dtype=object)
+        elif pa.types.is_floating(kind):
+            values = np.array([np.nan if cell is None else cell for cell in column.to_pylist()])
+        elif pa.types.is_boolean(kind):
+            values = np.array(column.to_pylist(), dtype=bool)
+        else:
+            whole = column.cast(pa.int64()).to_pylist()
+            values = np.array([MISSING_WHOLE if cell is None else cell for cell in whole], dtype=np.int64)
+        fed[name] = values[:, None]
+    return fed
 
 
 def matrix(model: Model, table: pa.Table) -> np.ndarray:

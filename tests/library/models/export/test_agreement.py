@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from functools import cache
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from exported_models import TOLERANCES, deviation, import_file, matrix, outputs_of, run_onnx
+from exported_models import TOLERANCES, deviation, feeds, import_file, matrix, outputs_of, run_onnx
 from sklearn import datasets
 
 import dbp
@@ -85,9 +86,9 @@ def test_exports_agree_with_the_model(example, precision, trained, tmp_path):
     rows = matrix(model, table)
     columns = {name: rows[:, [place]] for place, name in enumerate(model.encoding.features)}
     found = {}
-    for inputs, feeds in (("matrix", {"rows": rows}), ("columns", columns)):
+    for inputs, fed in (("matrix", {"rows": rows}), ("columns", columns)):
         (file,) = model.export(tmp_path / "model.onnx", "onnx", inputs)
-        found[f"onnx, {inputs}"] = run_onnx(file, feeds)
+        found[f"onnx, {inputs}"] = run_onnx(file, fed)
         assert found[f"onnx, {inputs}"]["valid"].all()
     by_name = {name: rows[:, place] for place, name in enumerate(model.encoding.features)}
     (file,) = model.export(tmp_path / "model.py", "numpy")
@@ -97,6 +98,60 @@ def test_exports_agree_with_the_model(example, precision, trained, tmp_path):
     deviations = {form: deviation(model, table, outputs) for form, outputs in found.items()}
     print({form: f"{seen:.1e}" for form, seen in deviations.items()})  # `pytest -rP` shows it
     assert max(deviations.values()) <= TOLERANCES[precision], deviations
+
+
+MIXED = """\
+name: mixed
+data:
+  train: mixed.parquet
+  target: late
+  categories: [zone]
+  rare_below: 40
+  unknown: other
+  dates: {when: [month, weekday, hour]}
+  impute: {size: median, carrier: class}
+  missing_indicator: true
+task: classification
+network: {hidden: [6]}
+optimizer: {name: lbfgs}
+training: {max_steps: 12, l2_penalty: 0.001, precision: float64}
+workers: 0
+"""
+
+
+def test_a_trained_model_of_numbers_categories_and_dates_with_holes(tmp_path):
+    """The whole way, by a job; rows that it was not trained on have classes that it never saw."""
+    draw = np.random.default_rng(8)
+    rows = 600
+    hours = draw.integers(0, 20_000, rows)
+    carrier = draw.choice(["north", "south", "east", "tiny"], rows, p=[0.5, 0.3, 0.18, 0.02])
+    table = pa.table(
+        {
+            "size": pa.array(draw.standard_normal(rows) * 3 + 20, mask=draw.random(rows) < 0.1),
+            "carrier": pa.array(carrier, mask=draw.random(rows) < 0.1),
+            "zone": draw.integers(1, 5, rows),
+            "when": [dt.datetime(2024, 1, 1) + dt.timedelta(hours=int(hour)) for hour in hours],
+            "late": np.where((carrier == "south") & (hours % 24 > 8), "yes", "no"),
+        }
+    )
+    pq.write_table(table, tmp_path / "mixed.parquet")
+    storage = f"storage={json.dumps(str(tmp_path / 'runs'))}"
+    model = dbp.train(dbp.Job.from_text(MIXED, folder=tmp_path, overrides=[storage])).model
+    new = pa.table(
+        {"size": [None], "carrier": ["new"], "zone": [9], "when": [dt.datetime(1969, 12, 31)], "late": ["no"]}
+    )
+    table = pa.concat_tables([table, new.cast(table.schema)]).drop(["late"])
+    (file,) = model.export(tmp_path / "model.onnx", "onnx")
+    found = {"onnx": run_onnx(file, feeds(table))}
+    (file,) = model.export(tmp_path / "model.py", "numpy")
+    found["numpy"] = outputs_of(import_file(file).model, table.to_pydict())
+    file, _ = model.export(tmp_path / "model_torch.py", "torch")
+    found["torch"] = outputs_of(import_file(file).load(), table.to_pydict())
+    deviations = {form: deviation(model, table, outputs) for form, outputs in found.items()}
+    print({form: f"{seen:.1e}" for form, seen in deviations.items()})
+    assert found["onnx"]["valid"].all()
+    assert len(set(model.predict(table))) == 2
+    assert max(deviations.values()) <= TOLERANCES["float64"], deviations
 
 
 def test_the_examples_learnt_something(trained):

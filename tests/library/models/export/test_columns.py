@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from exported_models import import_file, run_alone, run_onnx
+from exported_models import feeds, import_file, run_alone, run_onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,6 @@ from dbp.models.export.numpy_file import numpy_source
 from dbp.models.export.onnx_file import onnx_bytes
 from dbp.models.export.portable import Portable
 
-MISSING_WHOLE = -(2**63)
 PARTS = ("year", "month", "day", "weekday", "hour", "minute", "day_of_year", "timestamp")
 EPOCH = dt.datetime(1970, 1, 1)
 CLASSES: dict[str, tuple[Any, ...]] = {
@@ -113,24 +112,6 @@ def by_row(model: Model, table: pa.Table) -> list[np.ndarray | None]:
         except DataError:
             found.append(None)
     return found
-
-
-def feeds(table: pa.Table) -> dict[str, np.ndarray]:
-    """Return a table as docs/export.md says that an ONNX file takes it, by column."""
-    fed = {}
-    for name in table.column_names:
-        column, kind = table[name], table.schema.field(name).type
-        if pa.types.is_string(kind):
-            values = np.array(["" if cell is None else cell for cell in column.to_pylist()], dtype=object)
-        elif pa.types.is_floating(kind):
-            values = np.array([np.nan if cell is None else cell for cell in column.to_pylist()])
-        elif pa.types.is_boolean(kind):
-            values = np.array(column.to_pylist(), dtype=bool)
-        else:
-            whole = column.cast(pa.int64()).to_pylist()
-            values = np.array([MISSING_WHOLE if cell is None else cell for cell in whole], dtype=np.int64)
-        fed[name] = values[:, None]
-    return fed
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,15 @@ def test_the_state_dict_loads_into_a_sequential_by_hand(tmp_path):
     with torch.no_grad():
         raw = network(torch.from_numpy(inputs)).numpy()
     np.testing.assert_allclose(raw, model.outputs(pa.table(rows())), atol=1e-5)
+
+
+def test_the_python_file_is_the_same_for_every_model(tmp_path):
+    """So that no text of a model is in it."""
+    model = regression()
+    first, _ = model.export(tmp_path / "a.py", "torch")
+    renamed = replace(model.encoding, features=("'); x(", '"""'), targets=("\n", "\\"))
+    second, _ = replace(model, encoding=renamed, about={"name": '"""'}).export(tmp_path / "b.py", "torch")
+    assert first.read_text() == second.read_text()
 
 
 def test_the_other_file_has_the_description(tmp_path):
