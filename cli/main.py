@@ -18,6 +18,7 @@ from dbp.cli.commands import (
     export,
     fetch,
     init,
+    inspect,
     list_jobs,
     logs,
     plot,
@@ -64,6 +65,7 @@ def _register(name: str, command: Callable[..., None]) -> None:
     app.command(name)(exit_codes()(command))
 
 
+_register("inspect", inspect.inspect)
 _register("init", init.init)
 _register("validate", validate.validate)
 _register("run", run.run)

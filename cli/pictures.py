@@ -178,10 +178,12 @@ def _scatter(axes: Axes, true: NDArray[np.float64], predicted: NDArray[np.float6
 
 def _histogram(axes: Axes, residuals: NDArray[np.float64], rms: float) -> None:
     bins = int(np.clip(2 * len(residuals) ** (1 / 3), 10, 80))  # Rice's rule
-    axes.hist(residuals, bins=bins, color="C0", alpha=0.85)
+    middle, reach = float(residuals.max() + residuals.min()) / 2, float(np.ptp(residuals)) / 2
+    reach = max(reach, rms / 4) or 0.5  # errors that are all alike are a bar, too
+    axes.hist(residuals, bins=bins, range=(middle - reach, middle + reach), color="C0", alpha=0.85)
     axes.axvline(0, color="C3", linewidth=1.2)
     for side in (-rms, rms):
-        axes.axvline(side, color="0.4", linestyle="--", linewidth=1.0, label="± RMS error" if side > 0 else None)
+        axes.axvline(side, color="0.4", linestyle="--", linewidth=1.0, label=None if side is rms else "± RMS error")
     axes.legend(fontsize="small")
     axes.grid(True, axis="y", alpha=0.3)
 

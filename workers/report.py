@@ -25,7 +25,7 @@ from dbp.jobs.sweep_table import read_table
 from dbp.jobs.view import describe
 from dbp.models.model import Model, load_model
 from dbp.network.network import Network
-from dbp.reports.facts import Checksum, Column, Data, Facts, Outcome, Snapshot, Weights
+from dbp.reports.facts import Category, Checksum, Column, Data, Facts, Outcome, Snapshot, Weights
 from dbp.reports.measures import chosen_steps, outcome
 from dbp.storage.atomic_files import storage_error
 from dbp.storage.checkpoints import Checkpoint
@@ -267,14 +267,20 @@ class _Gathering:
             for name, *numbers in zip(
                 summary.names,
                 summary.mean,
-                np.sqrt(summary.m2 / summary.rows),
+                np.sqrt(summary.m2 / np.maximum(summary.counts, 1)),
                 summary.minimum,
                 summary.maximum,
                 strict=True,
             )
         ]
         classes = sorted(summary.labels.items(), key=lambda item: (-item[1], str(item[0])))
-        return Data(rows, held_out, tuple(columns), tuple(classes))
+        categories = tuple(
+            Category(
+                name, tuple(sorted(found.counts.items(), key=lambda item: (-item[1], str(item[0])))), found.missing
+            )
+            for name, found in summary.vocabularies.items()
+        )
+        return Data(rows, held_out, tuple(columns), tuple(classes), categories=categories)
 
 
 def _rows(

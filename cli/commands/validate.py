@@ -34,12 +34,15 @@ def validate(job: JobFile, overrides: Overrides = None, read_data: ReadData = Fa
     if output.mode is Mode.JSON:
         output.json({"valid": True, **summary})
     else:
-        output.fields(
-            {
-                name.replace("_", " "): "known when the data is read" if value is None else value
-                for name, value in summary.items()
-            }
-        )
+        output.fields({name.replace("_", " "): _words(name, value) for name, value in summary.items()})
+
+
+def _words(name: str, value: object) -> object:
+    if value is None:
+        return "known when the data is read"
+    if name == "memory_per_worker" and isinstance(value, int):
+        return f"{value / 2**20:,.0f} MiB"
+    return value
 
 
 def _summary(job: Job, read_data: bool) -> dict[str, object]:

@@ -1,5 +1,5 @@
 """The area under the ROC curve: the chance that a row of the class scores higher than one of another, equal scores half
-(Hanley & McNeil 1982; each class against all others: Provost & Domingos 2001).
+(Hanley & McNeil 1982).
 
 Exact up to EXACT_SCORES scores, which are then kept in memory, 8 bytes each. Beyond that, scores are counted in fine bins, equal
 scores being those in one bin, and the result says how far it can be off. Which of the two depends on the table alone.

@@ -205,7 +205,7 @@ def _names(network: Network, encoding: Encoding | None) -> tuple[tuple[str, ...]
     hidden: tuple[tuple[str, ...], ...] = tuple(() for _ in network.sizes[1:-1])
     if encoding is None:
         return ((), *hidden, ())
-    inputs = encoding.features if len(encoding.features) == network.sizes[0] else ()
+    inputs = encoding.input_names if len(encoding.input_names) == network.sizes[0] else ()
     outputs = encoding.targets
     if encoding.task == "classification":
         classes = tuple(map(str, encoding.classes))

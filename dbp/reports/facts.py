@@ -54,6 +54,15 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Category:
+    """What the training rows hold in one column of classes."""
+
+    name: str
+    counts: tuple[tuple[object, int], ...]  # value and rows, the most frequent first; (): too many to count
+    missing: int
+
+
+@dataclass(frozen=True)
 class Data:
     """The table as it is now; it is the one that the job was trained on."""
 
@@ -62,6 +71,7 @@ class Data:
     columns: tuple[Column, ...]  # (): more cells than are looked at
     classes: tuple[tuple[object, int], ...] = ()  # value and training rows
     note: str = ""
+    categories: tuple[Category, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -160,11 +160,16 @@ def _confusion(found: Confusion, rows: str) -> Markup:
 
 
 def _residuals(found: Residuals) -> Markup:
-    errors = found.predicted - found.known
+    finite = np.isfinite(found.predicted)
+    lost = len(finite) - int(finite.sum())
+    without = f" {lost:,} predictions are no finite numbers and are left out." if lost else ""
+    if not finite.any():
+        return tag("p", f"{found.target}: no prediction is a finite number.", class_="warned")
+    known, predicted = found.known[finite], found.predicted[finite]
+    errors = predicted - known
     root, mean, largest = np.sqrt(np.mean(np.square(errors))), errors.mean(), np.abs(errors).max()
     places = np.unique(np.linspace(0, len(errors) - 1, MOST_POINTS).astype(int))
-    xs, ys = found.known[places].tolist(), found.predicted[places].tolist()
-    picture = scatter(f"{found.target}", xs, ys, "known", "predicted")
+    picture = scatter(f"{found.target}", known[places].tolist(), predicted[places].tolist(), "known", "predicted")
     some = f"; {len(places)} of {len(errors):,} rows are drawn" if len(places) < len(errors) else ""
-    told = f"RMS error {number(float(root))}, mean error {number(float(mean))}, largest {number(float(largest))}{some}."
+    told = f"RMS error {number(float(root))}, mean error {number(float(mean))}, largest {number(float(largest))}{some}.{without}"
     return tag("div", picture, tag("p", told))

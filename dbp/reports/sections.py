@@ -11,8 +11,8 @@ from dbp.jobs.sweep import spell
 from dbp.jobs.sweep_table import best_of, ranked
 from dbp.reports.charts import Series, line_chart, thinned
 from dbp.reports.drawing import draw_weights, layout
-from dbp.reports.facts import Facts
-from dbp.reports.markup import Markup, join, number, tag
+from dbp.reports.facts import Category, Facts
+from dbp.reports.markup import Markup, join, number, shortened, tag
 
 MOST_COLUMNS = 60  # of the table that are listed
 MOST_CLASSES = 60
@@ -154,9 +154,18 @@ def data(facts: Facts) -> Markup:
         parts.append(_table(head, rows, left=(0, 1)))
     if len(found.columns) > MOST_COLUMNS:
         parts.append(tag("p", f"and {len(found.columns) - MOST_COLUMNS:,} columns more.", class_="soft"))
+    if found.categories:
+        head = ["column", "values", "missing", "most frequent"]
+        parts.append(_table(head, [_category(each) for each in found.categories[:MOST_COLUMNS]], left=(0, 3)))
     if found.classes:
         parts += [tag("h3", f"Classes of {facts.job.data.targets[0]}"), _classes(facts, found.classes)]
     return join([*parts, note(facts, "data")])
+
+
+def _category(each: Category) -> list[str]:
+    named = ", ".join(f"{shortened(value, 30)} ({count:,})" for value, count in each.counts[:5])
+    many = f"{len(each.counts):,}" if each.counts else "too many to count"
+    return [each.name, many, f"{each.missing:,}", named]
 
 
 def _classes(facts: Facts, classes: Sequence[tuple[object, int]]) -> Markup:

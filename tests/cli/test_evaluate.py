@@ -75,12 +75,12 @@ def test_workers_say_the_same(dbp: Dbp, trained: Path, tmp_path: Path) -> None:
     assert (refused.code, "--workers N" in refused.err) == (2, True)
 
 
-def numbers(targets: int, rows: int) -> Evaluation:
+def numbers(targets: int, rows: int, off: float = 1e3) -> Evaluation:
     random = np.random.default_rng(0)
     true = random.standard_normal((rows, targets)) * 1e5
     meter = NumberMeter([f"target {k} $x_1$\n" for k in range(targets)], np.ones(targets), rows, False)
     totals = meter.totals()
-    totals.add(meter.part(true + 1e3, true, None, 0, lambda values: values.astype(np.float64)))
+    totals.add(meter.part(true + off, true, None, 0, lambda values: values.astype(np.float64)))
     return totals.result()
 
 
@@ -100,11 +100,12 @@ def classes(count: int, rows: int = 500) -> Evaluation:
         (lambda: numbers(1, 50), ["residuals"]),
         (lambda: numbers(8, 5000), ["residuals"]),
         (lambda: numbers(1, 1), ["residuals"]),
+        (lambda: numbers(1, 30, 0.0), ["residuals"]),
         (lambda: classes(3), ["confusion", "calibration"]),
         (lambda: classes(15), ["confusion", "calibration"]),
         (lambda: classes(80), ["confusion", "calibration"]),
     ],
-    ids=["numbers", "many targets", "one row", "classes", "a dozen classes", "many classes"],
+    ids=["numbers", "many targets", "one row", "no errors", "classes", "a dozen classes", "many classes"],
 )
 @pytest.mark.filterwarnings("error")
 def test_pictures_of_many_things(make: Callable[[], Evaluation], names: list[str], tmp_path: Path) -> None:

@@ -268,3 +268,21 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert "<b>x</b>" in found.words["outcome"]
     assert "<script>alert(4)</script>" in found.words["summary"]
     assert "\u202e" not in page(facts)
+
+
+def test_columns_that_become_several_inputs(tmp_path: Path) -> None:
+    """Inputs have their own names in the drawing; classes and missing cells are counted."""
+    rows = ["size,town,price", *(f"{'' if k % 10 == 3 else k},{('Ulm', 'Bonn')[k % 2]},{k % 7}" for k in range(60))]
+    (tmp_path / "town.csv").write_text("\n".join(rows) + "\n")
+    text = "name: town\ndata: {train: town.csv, target: price, impute: {size: mean}}\ntask: regression\nworkers: 0\n"
+    changes = [f"storage={tmp_path / 'runs'}", "network.hidden=[3]", "training.max_steps=2", "optimizer={name: rprop}"]
+    facts, found = report(dbp.train(dbp.Job.from_text(text, folder=tmp_path, overrides=changes)).directory)
+    assert facts.data is not None
+    (town,) = facts.data.categories
+    assert (town.name, town.counts, town.missing) == ("town", (("Bonn", 30), ("Ulm", 30)), 0)
+    size = next(column for column in facts.data.columns if column.name == "size")
+    kept = [k for k in range(60) if k % 10 != 3]
+    assert (size.mean, size.deviation) == pytest.approx((np.mean(kept), np.std(kept)))
+    assert facts.weights is not None
+    assert facts.weights.encoding is not None
+    assert all(name[:12] in found.words["network"] for name in facts.weights.encoding.input_names)

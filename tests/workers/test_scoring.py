@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from ray_nodes import cluster, environment
 
 import dbp.models.evaluating
 import dbp.models.prediction
@@ -185,6 +188,26 @@ def test_a_table_that_workers_see_otherwise(model: Model, table: str) -> None:
             next(crew.results(spans(file.row_count, 100)))
     finally:
         crew.close()
+
+
+def test_on_a_cluster_of_two_nodes(model: Model, tmp_path: Path) -> None:
+    """`--address`, one CPU a node, the table by a relative path: the standard output of one process."""
+    model.save(tmp_path / "m.safetensors")
+    random, rows = np.random.default_rng(1), 300_000  # two spans
+    kinds = np.array(["x", "y", "z"])[random.integers(0, 3, rows)]
+    columns = {"a": random.standard_normal(rows), "b": random.standard_normal(rows), "kind": kinds}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    command = [Path(sys.executable).with_name("dbp"), "evaluate", "m.safetensors", "t.parquet", "--json"]
+    with cluster() as nodes:
+        nodes.start_head(cpus=1)
+        nodes.add_node(cpus=1)
+        nodes.wait_for_nodes(2)
+        alone, together = (
+            subprocess.run([*command, *more], cwd=tmp_path, env=environment(), capture_output=True, check=True)
+            for more in ((), ("--workers", "2", "--address", nodes.address))
+        )
+    assert together.stdout == alone.stdout
+    assert f'"rows": {rows}'.encode() in alone.stdout
 
 
 def test_nonsense(model: Model, table: str) -> None:

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from threadpoolctl import threadpool_limits
 
 import dbp.sklearn as ours
+from dbp.workers.estimators import stochastic
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -341,6 +342,25 @@ def test_limits_are_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ours.MLPClassifier((3,), solver="lbfgs", alpha=1.0, max_iter=2000).fit(IRIS_X, IRIS_Y)
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_an_interrupt_keeps_the_epochs_that_were_done(monkeypatch, epochs):
+    shuffle, calls = stochastic.shuffle, []
+
+    def interrupted(order, random_state):
+        calls.append(order)
+        if len(calls) > epochs:
+            raise KeyboardInterrupt
+        return shuffle(order, random_state=random_state)
+
+    whole = ours.MLPClassifier((4,), random_state=0, max_iter=max(epochs, 1)).fit(IRIS_X, IRIS_Y)
+    monkeypatch.setattr(stochastic, "shuffle", interrupted)
+    estimator = ours.MLPClassifier((4,), random_state=0)
+    with pytest.warns(UserWarning, match=f"interrupted in epoch {epochs + 1}"):
+        estimator.fit(IRIS_X, IRIS_Y)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == epochs
+    assert (furthest(estimator, whole) == 0) == (epochs > 0)
 
 
 def made_up(rows: int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -257,7 +258,7 @@ class Multilayer(BaseEstimator):  # type: ignore[misc]
     def _show(self, memory: stochastic.Memory, epochs: int) -> None:
         stops = memory.early_stopping
         self.n_iter_, self.t_ = epochs, memory.seen
-        self.loss_curve_, self.loss_ = memory.losses, memory.losses[-1]
+        self.loss_curve_, self.loss_ = memory.losses, memory.losses[-1] if memory.losses else math.nan
         self.best_loss_ = None if stops else memory.best_loss
         self.validation_scores_ = memory.scores if stops else None
         self.best_validation_score_ = memory.best_score if stops else None

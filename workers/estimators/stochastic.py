@@ -167,7 +167,7 @@ def train(sums: Sums, method: Method, start: Vector, state: State, memory: Memor
                 memory.waited = memory.waited if converged else 0
                 course.say(f"no improvement by {course.tolerance:g}: " + ("stopping" if converged else "slowing down"))
     except KeyboardInterrupt:
-        warnings.warn(f"training was interrupted in epoch {epoch + 1}; the network is as it was then", stacklevel=2)
+        warnings.warn(f"training was interrupted in epoch {epoch + 1}; the network is the one before it", stacklevel=2)
         converged = True
     if memory.early_stopping:
         parameters = memory.best_parameters

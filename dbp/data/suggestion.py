@@ -1,0 +1,171 @@
+"""What a table's columns suggest: a task, what to do with each column, and what a person should know of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dbp.data.profile import MOST_VALUES, ColumnProfile, Profile
+from dbp.data.table import describe_missing
+from dbp.errors import InputError
+
+Task = Literal["classification", "regression"]
+MOST_NUMBER_CLASSES = 20  # a target of more different whole numbers is taken for a quantity
+RARE = 10  # classes of a category with fewer rows share an input
+FEW_CLASS_ROWS = 50  # of the rarest class: rows are then held out class by class
+EXACT_WHOLE = 2**53
+
+_NAMES_OF_KEYS = re.compile(r"(^|[_\W])(id|key|uuid|guid|index|rownum)([_\W]|$)", re.IGNORECASE)
+_NAMES_OF_TARGETS = re.compile(r"(^|[_\W])(target|label|class|y|outcome|response)([_\W]|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """How to learn `target` from a table; `why` is the reason for the task, `drop` columns and why they are no features."""
+
+    target: str
+    task: Task
+    why: str
+    drop: tuple[tuple[str, str], ...]
+    dates: tuple[tuple[str, tuple[str, ...]], ...]
+    fills_numbers: bool
+    missing_class: tuple[str, ...]  # categories in which missing is to be a class
+    rare: bool  # whether a category has classes of fewer than RARE rows
+    stratify: bool
+    validates: bool
+    hidden: tuple[int, ...]
+
+
+def suggest(profile: Profile, target: str, task: Task | None = None) -> Suggestion:
+    """Return how to learn `target`. InputError where the table has no such column, or it can be no target."""
+    names = [column.name for column in profile.columns]
+    if target not in names:
+        raise InputError(f"{profile.path}: {describe_missing([target], names)}{_likely(names)}")
+    column = profile.column(target)
+    decided, why = _task(profile, column) if task is None else (task, "as asked for")
+    others = [each for each in profile.columns if each.name != target]
+    drop = tuple((each.name, reason) for each in others if (reason := why_no_feature(each)) is not None)
+    features = [each for each in others if each.name not in dict(drop)]
+    if not features:
+        raise InputError(
+            f"{profile.path}: no column to learn {target!r} from; expected numbers, text or dates beside it"
+        )
+    categories = [each for each in features if each.kind == "text"]
+    least = min((column.counts or {}).values(), default=0)
+    return Suggestion(
+        target=target,
+        task=decided,
+        why=why,
+        drop=drop,
+        dates=tuple((each.name, _parts(each)) for each in features if each.kind == "date"),
+        fills_numbers=any(each.missing and each.kind != "text" for each in features),
+        missing_class=tuple(each.name for each in categories if each.missing),
+        rare=any(sum(count < RARE for count in (each.counts or {}).values()) >= 2 for each in categories),
+        stratify=decided == "classification" and least < FEW_CLASS_ROWS,
+        validates=profile.table_rows >= 20,
+        hidden=(16,) if profile.table_rows < 1000 else (64, 32),
+    )
+
+
+def why_no_feature(column: ColumnProfile) -> str | None:
+    """Return why a column is left out of the features, in a few words; None where it is one."""
+    if column.present == 0:
+        return "no value in any row"
+    if column.kind == "other":
+        return f"holds {column.type}"
+    if column.infinite:
+        return f"{column.infinite} infinite numbers"
+    if column.kind == "number" and column.whole and max(-column.minimum, column.maximum) > EXACT_WHOLE:
+        return "whole numbers beyond 2**53"
+    if column.distinct == 1 and not column.missing:
+        return "one value only"
+    if column.kind == "text":
+        return _why_no_category(column)
+    if column.kind == "number" and column.whole and _NAMES_OF_KEYS.search(column.name):
+        return "looks like a key"
+    return None
+
+
+def _why_no_category(column: ColumnProfile) -> str | None:
+    if column.counts is None:
+        return f"more than {MOST_VALUES:,} different texts, or long ones"
+    if len(column.counts) > 20 and len(column.counts) > column.present / 2:
+        return "nearly every row has a text of its own"
+    spelled = sum(_spells_number(str(value)) for value in column.counts)
+    if spelled * 2 >= len(column.counts):
+        return "text of which half or more spells numbers: mend the cells that do not"
+    if any("\0" in str(value) for value in column.counts):
+        return "holds NUL characters"
+    return None
+
+
+def _spells_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _task(profile: Profile, column: ColumnProfile) -> tuple[Task, str]:
+    where = f"{profile.path}: target {column.name!r}"
+    if column.kind in ("date", "other") or column.present == 0:
+        raise InputError(f"{where} holds {column.type if column.present else 'no value'}; expected classes or numbers")
+    if column.distinct == 1:
+        raise InputError(f"{where} has one value only; expected something to tell apart")
+    if column.kind in ("text", "truth"):
+        if column.distinct is None:
+            raise InputError(f"{where} has more than {MOST_VALUES:,} different texts; expected classes, or numbers")
+        return "classification", f"{column.distinct} classes"
+    if column.whole and column.distinct is not None and column.distinct <= MOST_NUMBER_CLASSES:
+        return "classification", f"{column.distinct} different whole numbers; if they are amounts, say regression"
+    return "regression", "numbers, not classes"
+
+
+def _parts(column: ColumnProfile) -> tuple[str, ...]:
+    years = {str(text)[:4] for text in (column.earliest, column.latest)}
+    parts = (["year"] if len(years) > 1 else []) + ["month", "weekday"]
+    return tuple(parts + (["hour"] if column.type.startswith("timestamp") else []))
+
+
+def likely_targets(names: Sequence[str]) -> list[str]:
+    """Return the columns that are most likely to be the target: by their names, else the last one."""
+    return [name for name in names if _NAMES_OF_TARGETS.search(name)][:3] or list(names[-1:])
+
+
+def _likely(names: Sequence[str]) -> str:
+    found = likely_targets(names)
+    return f"; perhaps {' or '.join(map(repr, found))}?" if found else ""
+
+
+def remarks(profile: Profile, target: str | None) -> list[str]:
+    """Return what a person should know of the columns, a sentence each."""
+    said = []
+    for column in profile.columns:
+        name = repr(column.name)
+        reason = why_no_feature(column)
+        if column.name == target:
+            if column.missing:
+                said.append(f"target {name} is missing in {_share(column)}; rows without one are refused")
+            if column.counts and column.kind in ("text", "truth"):
+                value, count = min(column.counts.items(), key=lambda item: (item[1], str(item[0])))
+                said.append(
+                    f"target {name}: the rarest of {len(column.counts)} classes is {value!r}, with {count} rows"
+                )
+            continue
+        if reason is not None:
+            said.append(f"column {name}: {reason}; no feature")
+        elif column.missing:
+            said.append(f"column {name} is missing in {_share(column)}")
+    spreads = [c.deviation for c in profile.columns if c.kind == "number" and c.name != target and c.deviation > 0]
+    if spreads and max(spreads) > 1e3 * min(spreads):
+        said.append(
+            f"numbers of very different sizes (deviations {min(spreads):.3g} to {max(spreads):.3g}): keep `standardize`"
+        )
+    return said
+
+
+def _share(column: ColumnProfile) -> str:
+    return f"{column.missing:,} of {column.rows:,} rows ({column.missing / max(column.rows, 1):.1%})"
