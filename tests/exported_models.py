@@ -45,6 +45,8 @@ def feeds(table: pa.Table) -> dict[str, np.ndarray]:
         elif pa.types.is_boolean(kind):
             values = np.array(column.to_pylist(), dtype=bool)
         else:
+            if pa.types.is_timestamp(kind):
+                column = column.cast(pa.timestamp("us", kind.tz))
             whole = column.cast(pa.int64()).to_pylist()
             values = np.array([MISSING_WHOLE if cell is None else cell for cell in whole], dtype=np.int64)
         fed[name] = values[:, None]
