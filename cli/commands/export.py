@@ -110,7 +110,9 @@ _USE = {
 
 def _default_place(model: str, to: Form) -> Path:
     """Return a file name of this folder, made of what the person called the model: one that Python can import."""
-    from dbp.models.export import ENDINGS
+    from dbp.models.export import ENDINGS, hides_a_module
 
-    stem = re.sub(r"\W", "_", Path(model.rstrip("/")).name.removesuffix(".safetensors")) or "model"
+    stem = re.sub(r"\W", "_", Path(model.rstrip("/")).name.removesuffix(".safetensors"))
+    if not stem.isidentifier() or hides_a_module(stem):
+        stem = f"model_{stem}"
     return Path(f"{stem}_torch.py" if to == "torch" else f"{stem}{ENDINGS[to]}")

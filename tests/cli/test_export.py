@@ -39,6 +39,17 @@ def test_a_job_is_exported_to_all_three(dbp: Dbp, trained: Path, tmp_path: Path)
     assert out.column_names[-3:] == ["prediction", "probability_high", "probability_low"]
 
 
+def test_a_name_that_python_has_already_is_not_taken(dbp: Dbp, trained: Path, tmp_path: Path) -> None:
+    """A script called json.py would import itself; one called 2026.py could not be imported."""
+    for name, file in (("json", "model_json.py"), ("2026-1", "model_2026_1.py")):
+        (tmp_path / f"{name}.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
+        ran = dbp("export", f"{name}.safetensors", "--to", "numpy")
+        assert (ran.code, ran.out) == (0, f"{file}\n"), ran.err
+    refused = dbp("export", "a-1", "--to", "torch", "-o", "numpy.py")
+    assert refused.code == 2
+    assert "numpy.py: would hide the module 'numpy', which it needs; expected another name" in refused.err
+
+
 def test_files_that_are_there_are_kept(dbp: Dbp, trained: Path, tmp_path: Path) -> None:
     """Either of the two for torch, until --force; and a place that is none is refused before anything is read."""
     (tmp_path / "m.safetensors").write_text("mine")

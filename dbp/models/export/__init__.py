@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -19,12 +20,19 @@ ENDINGS: dict[Form, str] = {"onnx": ".onnx", "numpy": ".py", "torch": ".py"}
 
 
 def files_of(path: Path, to: Form) -> list[Path]:
-    """Return the files that an export to `path` writes. InputError for a path with another ending."""
+    """Return the files that an export to `path` writes. InputError for a path with another ending or a module's name."""
     if to not in FORMS:
         raise InputError(f"{to!r} is nothing to export to; expected one of: {', '.join(FORMS)}")
     if path.suffix != ENDINGS[to]:
         raise InputError(f"{path}: expected a name that ends in {ENDINGS[to]} for an export to {to}")
+    if path.suffix == ".py" and hides_a_module(path.stem):
+        raise InputError(f"{path}: would hide the module {path.stem!r}, which it needs; expected another name")
     return [path, path.with_suffix(".safetensors")] if to == "torch" else [path]
+
+
+def hides_a_module(stem: str) -> bool:
+    """Whether a Python file of that name, run, would be taken for a module that it needs: a script's folder is looked in first."""
+    return stem in sys.stdlib_module_names or stem in ("numpy", "torch", "safetensors")
 
 
 def export_model(model: Model, path: Path, to: Form, inputs: Inputs | None = None) -> list[Path]:

@@ -107,6 +107,10 @@ class TableModel:
 
 def cells_of(values: Any, name: str) -> np.ndarray:
     """Return one column's values (rows,) as an array of numbers, dates, or objects."""
+    if hasattr(values, "to_pylist"):  # a column of Arrow
+        values = values.to_pylist()
+    elif hasattr(values, "to_numpy"):  # of pandas or polars
+        values = values.to_numpy()
     given = values if isinstance(values, np.ndarray) else np.array([*values, None], dtype=object)[:-1]
     if given.ndim != 1:
         raise ValueError(f"column {name!r}: shape {given.shape}; expected one value per row")

@@ -272,6 +272,28 @@ def test_text_is_read_as_a_date_where_dbp_does(tmp_path):
             module.outputs({"c0": [text]})
 
 
+def test_columns_of_arrow_and_of_data_frames(tmp_path):
+    """Arrow's own, and whatever says `to_numpy`, as columns of pandas and polars do."""
+
+    class Column:
+        def __init__(self, values: list[Any], dtype: str) -> None:
+            self._values = np.array(values, dtype=dtype)
+
+        def to_numpy(self) -> np.ndarray:
+            return self._values
+
+    model = through(MIXED)
+    (tmp_path / "t.csv").write_text(CSV)
+    table = pa.csv.read_csv(tmp_path / "t.csv", convert_options=pa.csv.ConvertOptions(strings_can_be_null=True))
+    table = table.set_column(4, "c4", table["c4"].cast(pa.timestamp("us")))
+    module = import_file(model.export(tmp_path / "m.py", "numpy")[0])
+    wanted = model.outputs(table)
+    np.testing.assert_array_equal(module.outputs({name: table[name] for name in table.column_names}), wanted)
+    kinds = {"c0": "float64", "c1": "object", "c2": "int64", "c3": "bool", "c4": "M8[ns]"}
+    frame = {name: Column(table[name].to_pylist(), kind) for name, kind in kinds.items()}
+    np.testing.assert_array_equal(module.outputs(frame), wanted)
+
+
 def test_dates_of_other_kinds(tmp_path):
     """numpy's and pandas-like ones in any unit (what is finer than microseconds is cut off), plain dates, and zones."""
     model = through([DateRule(PARTS)])
