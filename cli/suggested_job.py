@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 
+from dbp.cli.output import clean
 from dbp.data.suggestion import RARE, Suggestion
+from dbp.jobs.strict_yaml import plain_scalar
 
 
 def suggested_job(name: str, train: str, suggestion: Suggestion) -> str:
     """Return the job file. `train` is the table's path as the file is to have it."""
     lines = [
-        f"# Suggested by `dbp init --from` for {_word(train)}. All keys: `dbp init`, or docs/job-file.md.",
+        f"# Suggested by `dbp init --from` for {_word(clean(train))}. All keys: `dbp init`, or docs/job-file.md.",
         f"name: {_word(name)}",
         "data:",
         f"  train: {_word(train)}",
@@ -48,7 +51,7 @@ def _columns(suggestion: Suggestion) -> list[str]:
     lines = []
     if suggestion.drop:
         lines.append("  drop:                          # no features")
-        lines += [f"    - {_word(name)}  # {reason}" for name, reason in suggestion.drop]
+        lines += [f"    - {_word(name)}  # {clean(reason)}" for name, reason in suggestion.drop]
     if suggestion.rare:
         lines.append(f"  rare_below: {RARE}                 # classes of text columns with fewer rows share an input")
         lines.append("  unknown: other                 # as do those that come up later")
@@ -66,5 +69,7 @@ def _columns(suggestion: Suggestion) -> list[str]:
 
 
 def _word(text: str) -> str:
-    """Return text as a value or key of YAML, quoted."""
+    """Return text as a value or key of YAML, in quotes where it needs them."""
+    if re.fullmatch(r"[A-Za-z_/][A-Za-z0-9_./-]*", text) and isinstance(plain_scalar(text), str):
+        return text
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\x7f")

@@ -90,10 +90,11 @@ class ColumnProfile:
         self.minimum = min(self.minimum, float(finite.min()))
         self.maximum = max(self.maximum, float(finite.max()))
         after = self.rows - self.missing - self.infinite
-        mean = float(finite.mean())
-        shift, share = mean - self.mean, len(finite) / after
-        self.m2 += float(np.square(finite - mean).sum()) + shift * shift * (after - len(finite)) * share
-        self.mean += shift * share
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers near float64's limits: an infinite spread
+            mean = finite.mean()
+            shift, share = mean - self.mean, len(finite) / after
+            self.m2 += float(np.square(finite - mean).sum() + shift * shift * ((after - len(finite)) * share))
+            self.mean += float(shift * share)
 
     def _count(self, plain: pa.Array) -> None:
         import pyarrow.compute as pc
