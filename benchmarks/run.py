@@ -123,13 +123,14 @@ def scaling_line(found: dict[str, Any]) -> str:
 
 def safety_table(found: dict[str, Any]) -> str:
     """Return what being safe costs, job by job."""
-    header = ["job", "steps", "a step, bare", "a step, safe", "costs", "turns"]
+    header = ["job", "steps", "a step", "digest", "checksums", "fsync", "all", "runs"]
     rows = []
     for each in found["jobs"]:
-        low, high = each["quartiles"]
-        cost = f"**{each['overhead']:.1%}** ({low:.1%} to {high:.1%})"
-        times = [f"{each['bare_ms']:.2f} ms", f"{each['safe_ms']:.2f} ms"]
-        rows.append([each["job"], f"{each['steps']:,}", *times, cost, f"{each['rounds']}"])
+        kinds = [f"{each[kind]:.2%}" for kind in ("digest", "checksums", "fsync")]
+        whole = f"**{each['share']:.1%}** ({each['least']:.1%} to {each['most']:.1%})"
+        rows.append(
+            [each["job"], f"{each['steps']:,}", f"{each['step'] * 1e3:.2f} ms", *kinds, whole, str(each["rounds"])]
+        )
     return f"{table(header, rows)}\n\nHeartbeats take {found['beat_share']:.5%} of a worker's time."
 
 

@@ -1,13 +1,14 @@
-"""What being safe costs: whole jobs at default settings, as they are and bare, in turn. Prints JSON.
+"""What being safe costs: whole jobs at default settings, and the share of their time that goes into it. Prints JSON.
 
-Bare means: no digest of the parameters in each step, no checksum of files, no fsync. Everything else is the same, and so are the
-bits of the result. Heartbeats cannot be taken out of a worker from here: what one costs is measured by itself.
+Counted is what training waits for: the digest of the parameters in each step, checksums of files, fsync. Heartbeats are sent by
+threads of the workers: what one costs is measured by itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -15,8 +16,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +31,7 @@ import pyarrow.parquet as pq
 from measuring import median_seconds
 
 import dbp
+from dbp.training import coordinator
 from dbp.training.observers import Observer, Plan, Summary
 from dbp.workers.actor import BEAT_S
 from dbp.workers.link import Link
@@ -38,6 +42,8 @@ JOBS = {
     "middle: 20,000 x 100, 64-64 units": (20_000, 100, (64, 64), 400),
     "large: 50,000 x 200, 256-128 units": (50_000, 200, (256, 128), 50),
 }
+
+KINDS = ("digest", "checksums", "fsync")
 
 
 class Stopwatch(Observer):
@@ -52,25 +58,49 @@ class Stopwatch(Observer):
         self.seconds = time.perf_counter() - self.began
 
 
-class _NoChecksum:
-    """Stands for a SHA-256 that looks at nothing."""
+class Ledger:
+    """Adds up the seconds that training waits for each kind of safety. Other threads work beside it, and do not count."""
 
-    def update(self, data: object) -> None:
-        pass
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
 
-    def hexdigest(self) -> str:
-        return "0" * 64
+    def noted(self, what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the call, its time noted."""
+
+        def timed(*arguments: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*arguments)
+            finally:
+                if threading.current_thread() is threading.main_thread():
+                    self.seconds[what] += time.perf_counter() - began
+
+        return timed
+
+    def checksum(self, *data: Any) -> _Checksum:
+        """Return a SHA-256 whose time is noted."""
+        return _Checksum(self, *data)
+
+
+class _Checksum:
+    def __init__(self, ledger: Ledger, *data: Any) -> None:
+        self._own = hashlib.sha256()
+        self.update = ledger.noted("checksums", self._own.update)
+        self.hexdigest = self._own.hexdigest
+        for piece in data:
+            self.update(piece)
 
 
 @contextlib.contextmanager
-def bare() -> Iterator[None]:
-    """Take the safety out of this process."""
+def noting() -> Iterator[Ledger]:
+    """Note the time of all that makes this process's training safe."""
+    ledger = Ledger()
     with (
-        patch("dbp.training.coordinator.digest", lambda vector: None),
-        patch("dbp.storage.array_file.hashlib", SimpleNamespace(sha256=lambda *data: _NoChecksum())),
-        patch("os.fsync", lambda descriptor: None),
+        patch("dbp.training.coordinator.digest", ledger.noted("digest", coordinator.digest)),
+        patch("dbp.storage.array_file.hashlib", SimpleNamespace(sha256=ledger.checksum)),
+        patch("os.fsync", ledger.noted("fsync", os.fsync)),
     ):
-        yield
+        yield ledger
 
 
 def write(rows: int, features: int, path: Path) -> None:
@@ -81,8 +111,8 @@ def write(rows: int, features: int, path: Path) -> None:
     pq.write_table(pa.table(columns | {"y": (score > 0).astype(int)}), path)
 
 
-def step_seconds(table: Path, hidden: tuple[int, ...], steps: int, safe: bool) -> float:
-    """Return the seconds of a step, all of a run's divided by its steps: checkpoints and records are in it."""
+def shares(table: Path, hidden: tuple[int, ...], steps: int) -> dict[str, float]:
+    """Return the seconds of a step, checkpoints and records in it, and the share of each kind of safety."""
     job = dbp.Job.from_values(
         {
             "name": "safety",
@@ -95,9 +125,9 @@ def step_seconds(table: Path, hidden: tuple[int, ...], steps: int, safe: bool) -
         }
     )
     watch = Stopwatch()
-    with contextlib.nullcontext() if safe else bare():
+    with noting() as ledger:
         dbp.train(job, observer=watch)
-    return watch.seconds / steps
+    return {"step": watch.seconds / steps, **{what: ledger.seconds[what] / watch.seconds for what in KINDS}}
 
 
 def beat_share() -> float:
@@ -110,45 +140,36 @@ def beat_share() -> float:
     return seconds / BEAT_S
 
 
-def compare(name: str, rounds: int, quick: bool) -> dict[str, Any]:
+def measure(name: str, rounds: int, quick: bool) -> dict[str, Any]:
+    """Return the medians of several runs, each in a process of its own, as `dbp run` is."""
     rows, features, hidden, steps = JOBS[name]
-    seconds: dict[str, list[float]] = {"safe": [], "bare": []}
+    steps = steps // 20 if quick else steps
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "table.parquet"
         write(rows, features, table)
+        found = []
         for turn in range(rounds):
-            for kind in ("safe", "bare") if turn % 2 else ("bare", "safe"):
-                print(f"safety: {name}, {kind}, turn {turn + 1} of {rounds}", file=sys.stderr, flush=True)
-                asked = [str(table), json.dumps(hidden), str(steps // 20 if quick else steps), kind]
-                # A process of its own: each starts its own Ray, as `dbp run` does.
-                done = subprocess.run(
-                    [sys.executable, __file__, "--one", *asked], check=True, stdout=subprocess.PIPE, env=os.environ
-                )
-                seconds[kind].append(float(done.stdout))
-    ratios = [a / b - 1 for a, b in zip(seconds["safe"], seconds["bare"], strict=True)]
-    return {
-        "job": name,
-        "steps": steps,
-        "rounds": rounds,
-        "safe_ms": statistics.median(seconds["safe"]) * 1e3,
-        "bare_ms": statistics.median(seconds["bare"]) * 1e3,
-        "overhead": statistics.median(ratios),
-        "quartiles": [float(np.quantile(ratios, share)) for share in (0.25, 0.75)],
-    }
+            print(f"safety: {name}, turn {turn + 1} of {rounds}", file=sys.stderr, flush=True)
+            command = [sys.executable, __file__, "--one", str(table), json.dumps(hidden), str(steps)]
+            found.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+    medians = {key: statistics.median(each[key] for each in found) for key in ("step", *KINDS)}
+    sums = [sum(each[kind] for kind in KINDS) for each in found]
+    spread = {"share": statistics.median(sums), "least": min(sums), "most": max(sums)}
+    return {"job": name, "steps": steps, "rounds": rounds, **medians, **spread}
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--quick", action="store_true")
     arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--one", nargs=4)
+    arguments.add_argument("--one", nargs=3)
     given = arguments.parse_args()
     if given.one:
-        table, hidden, steps, kind = given.one
-        print(step_seconds(Path(table), tuple(json.loads(hidden)), int(steps), kind == "safe"))
+        table, hidden, steps = given.one
+        print(json.dumps(shares(Path(table), tuple(json.loads(hidden)), int(steps))))
         return
     rounds = 1 if given.quick else given.rounds
-    found = [compare(name, rounds, given.quick) for name in list(JOBS)[: 1 if given.quick else None]]
+    found = [measure(name, rounds, given.quick) for name in list(JOBS)[: 1 if given.quick else None]]
     json.dump({"beat_share": beat_share(), "jobs": found}, sys.stdout)
 
 
