@@ -137,7 +137,12 @@ class BarProgress(Observer):
 
     def stage(self, text: str) -> None:
         """See `Observer`."""
-        self._progress.update(self._task, description=clean(text))
+        self._progress.update(self._task, description=clean(text), completed=0, numbers="")
+        self._progress.tasks[0].total = None  # `update` takes None for "as it was"
+
+    def loading(self, rows: int, total: int) -> None:
+        """See `Observer`."""
+        self._progress.update(self._task, total=total, completed=rows, numbers=f"{rows:,} of {total:,} rows")
 
     def started(self, plan: Plan) -> None:
         """See `Observer`."""

@@ -23,6 +23,7 @@ from dbp.storage.checkpoints import Checkpoint
 from dbp.sums.audit import Audit
 from dbp.sums.batches import BatchSampler
 from dbp.sums.fingerprint import kernel_fingerprint
+from dbp.sums.loading import loading_rounds, rows_of
 from dbp.sums.messages import SumTask
 from dbp.sums.partial_sum import PartialSum
 from dbp.sums.pool import TransportPool, WorkerPool
@@ -160,7 +161,12 @@ class Run:
         """Have the workers load their rows."""
         pool.configure(prepared.workload(self.job, self.raw))
         self.observer.stage("loading rows")
-        for part in self.raw.shards:
+        loaded, total = 0, sum(shards.rows for shards in self.raw.shards.values())
+        for part, shards in self.raw.shards.items():
+            for some in loading_rounds(shards, pool.workers):
+                pool.sum(SumTask("load", part, batch=some))
+                loaded += rows_of(some)
+                self.observer.loading(loaded, total)
             check_weight(self.job, part, cast(PartialSum, pool.sum(SumTask("load", part))))
 
     def begin(self, directory: JobDirectory, prepared: Prepared) -> Progress:

@@ -286,6 +286,9 @@ class _Forwarding(Observer):
     def stage(self, text: str) -> None:
         self._observer.stage(text)
 
+    def loading(self, rows: int, total: int) -> None:
+        self._observer.loading(rows, total)
+
     def started(self, plan: Plan) -> None:
         self._observer.started(replace(plan, job_id=self._home.id, directory=self._home.place, run=self._run))
 

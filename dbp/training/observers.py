@@ -92,6 +92,9 @@ class Observer:
     def stage(self, text: str) -> None:
         """Something that takes a while before the first step begins: starting Ray, reading data."""
 
+    def loading(self, rows: int, total: int) -> None:
+        """The workers have loaded so many rows of all that there are; told of large tables only."""
+
     def started(self, plan: Plan) -> None:
         """Training begins; the job directory exists."""
 
@@ -125,6 +128,11 @@ class Observers(Observer):
         """See `Observer`."""
         for observer in self._observers:
             observer.stage(text)
+
+    def loading(self, rows: int, total: int) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.loading(rows, total)
 
     def started(self, plan: Plan) -> None:
         """See `Observer`."""

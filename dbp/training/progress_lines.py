@@ -60,7 +60,14 @@ class ProgressLines(Observer):
 
     def stage(self, text: str) -> None:
         """See `Observer`."""
+        self._printed_at = time.perf_counter()
         self._say(f"{text} ...")
+
+    def loading(self, rows: int, total: int) -> None:
+        """See `Observer`: a line every ten seconds."""
+        if time.perf_counter() - self._printed_at >= LINE_EVERY_SECONDS:
+            self._printed_at = time.perf_counter()
+            self._say(f"loaded {rows:,} of {total:,} rows")
 
     def started(self, plan: Plan) -> None:
         """See `Observer`."""

@@ -184,3 +184,23 @@ def test_both_kinds_hear_the_whole_protocol() -> None:
     events = {"stage", "started", "step", "warning"}
     for kind in (LineProgress, BarProgress):
         assert events <= {name for name in events if getattr(kind, name) is not getattr(Observer, name)}
+
+
+def test_loading_fills_the_bar_and_prints_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of all rows; the next stage begins with an empty bar. In a pipe: nothing, where less than ten seconds have passed."""
+    bar = BarProgress()
+    bar.stage("loading rows")
+    bar.loading(1_000_000, 4_000_000)
+    (task,) = bar._progress.tasks
+    assert (task.completed, task.total, task.fields["numbers"]) == (1_000_000, 4_000_000, "1,000,000 of 4,000,000 rows")
+    bar.stage("next")
+    (task,) = bar._progress.tasks
+    assert (task.completed, task.total, task.fields["numbers"]) == (0, None, "")
+    lines = LineProgress()
+    lines.stage("loading rows")
+    lines.loading(1, 4)
+    monkeypatch.setattr("dbp.training.progress_lines.LINE_EVERY_SECONDS", 0.0)
+    lines.loading(2_000, 4_000)
+    assert capsys.readouterr().err.splitlines() == ["loading rows ...", "loaded 2,000 of 4,000 rows"]
