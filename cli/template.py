@@ -34,6 +34,7 @@ data:
   standardize_target: null      # the same for the target of a regression; null: as `standardize`
   weight: null                  # a column that says how much each row counts; null: all alike
   class_weights: null           # how much a row of each class counts: balanced, or {rare: 5}; null: all alike
+  compact: false                # keep uint8, int8, true/false and float16 features as they are, and encode them in every step
   cache: memory                 # where workers keep encoded rows: memory, or disk for tables larger than it
 
 task: $task$task_gap# classification or regression

@@ -34,6 +34,7 @@ def need_of(job: Job, dataset: Dataset, raw: Workload, workers: int) -> WorkerMe
         inputs=dataset.expected_inputs,
         targets=1 if job.task == "classification" else len(dataset.targets),
         itemsize=np.dtype(job.training.precision).itemsize,
+        input_bytes=None if dataset.compact is None else np.dtype(dataset.compact).itemsize,
         weighted=job.data.weight is not None or job.data.class_weights is not None,
         shuffled=job.training.batch != "full",
     )

@@ -40,6 +40,7 @@ def open_dataset(job: Job) -> Dataset:
         weight=job.data.weight,
         columns=_column_options(job),
         split=_split_rule(job),
+        compact=job.data.compact,
     )
 
 

@@ -126,8 +126,8 @@ def jobs_to_resume(home: JobDirectory, overrides: Sequence[str]) -> tuple[Job, J
     if _fingerprints(job) != _fingerprints(original):
         raise JobDirectoryError(
             f"{home.place_of(home.job_file)}: {', '.join(overrides)} would change the result; a resumed job can change only "
-            "training.max_steps, stopping, workers, audit, checkpoint, service, data.cache and training.signals_every. Start "
-            "a new job with `dbp run` for anything else"
+            "training.max_steps, stopping, workers, audit, checkpoint, service, data.cache, data.compact and "
+            "training.signals_every. Start a new job with `dbp run` for anything else"
         )
     return job, original
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from dbp.data.column_plan import (
     choose_features,
     plan_features,
 )
+from dbp.data.compact import compact_rows, compact_type
 from dbp.data.contents import Contents
 from dbp.data.encoding import Encoding, Task, numbers_of
 from dbp.data.open_table import open_table
@@ -54,6 +55,7 @@ class Dataset:
     columns: ColumnOptions = NO_OPTIONS
     plans: tuple[FeaturePlan, ...] = ()  # one per feature
     held_out: bytes | None = None  # a bit per row of the training table, where a column decides on the validation rows
+    compact: str | None = None  # the type that inputs are kept in, where they stay as the table has them
 
     @classmethod
     def open(
@@ -67,6 +69,7 @@ class Dataset:
         weight: str | None = None,
         columns: ColumnOptions | None = None,
         split: SplitRule | None = None,
+        compact: bool = False,
     ) -> Dataset:
         """Open the tables and check all that their metadata and their first rows can tell. DataError names file and column.
 
@@ -92,12 +95,15 @@ class Dataset:
                 f"{table.path}: {both[0]!r} is the target and listed in data.features; expected one or the other"
             )
         plans = plan_features(table, chosen, options, splitting)
-        dataset = cls(train, validation, chosen, targets, task, seed, weight, options, plans)
+        kept = str(compact_type(table, plans)) if compact else None
+        dataset = cls(train, validation, chosen, targets, task, seed, weight, options, plans, compact=kept)
         dataset.__dict__["_train_table"] = table  # which is open already
         tables = [table]
         if dataset._validation_table is not None:
             tables.append(dataset._validation_table)
             require_columns(tables[1], (*chosen, *others))
+            if compact and str(compact_type(tables[1], plans)) != kept:
+                raise DataError(f"{tables[1].path}: data.compact: other types than in {table.path}; expected the same")
         for each in tables:
             dataset._check_rows(each)
             dataset._check_types(each)
@@ -196,10 +202,16 @@ class Dataset:
     def encode(
         self, part: Part, start: int, stop: int, encoding: Encoding, dtype: np.dtype[np.floating]
     ) -> EncodedRows:
-        """Return rows [start, stop) of a part; their weights are the column's."""
+        """Return rows [start, stop) of a part; their weights are the column's. With `compact`, inputs are those of the table."""
         table, rows = self._read(part, start, stop)
         source = self._table(part).path
-        inputs = encoding.encode_features(table, dtype, source, rows)
+        inputs: NDArray[Any] = encoding.encode_features(table, dtype, source, rows)
+        if self.compact is not None:  # which was tried: whatever cannot be encoded has been refused
+            if encoding.rules:
+                raise DataError(
+                    f"{source}: data.compact: the model to start from fills columns or takes classes; expected `compact: false`"
+                )
+            inputs = compact_rows(table, self.features, np.dtype(self.compact))
         targets = encoding.encode_targets(table, dtype, source, rows)
         weights = None if self.weight is None else numbers_of(table, [self.weight], source, rows)[:, 0]
         return EncodedRows(inputs, targets, weights)

@@ -163,6 +163,19 @@ class Encoding:
             start = stop
         return inputs
 
+    def expand(self, narrow: NDArray[Any], out: Floats) -> None:
+        """Write the inputs of features that are kept in a narrow type (rows, features) to `out` (rows, features).
+
+        The bits are those of `encode_features`. Pieces stay in the processor's cache.
+        """
+        mean, scale = np.array(self.mean), np.array(self.scale)
+        rows = max(_PIECE // (8 * max(narrow.shape[1], 1)), 1)
+        for start in range(0, len(narrow), rows):
+            wide = narrow[start : start + rows].astype(np.float64)
+            np.subtract(wide, mean, out=wide)
+            np.divide(wide, scale, out=wide)
+            out[start : start + rows] = wide
+
     def encode_targets(
         self,
         rows: pa.Table | pa.RecordBatch,
@@ -289,6 +302,7 @@ def _leaves_truth_alone(rules: Sequence[ColumnRule], means: Sequence[float], sca
     return True
 
 
+_PIECE = 256 << 10  # bytes of float64
 _NAMES = ("features", "targets")
 _NUMBERS = ("mean", "scale", "target_mean", "target_scale")
 

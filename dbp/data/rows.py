@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class EncodedRows(NamedTuple):
-    """Some rows, C-contiguous, of one dtype."""
+    """Some rows, C-contiguous, of one dtype; but inputs may be kept in a narrower type, and be encoded later."""
 
-    inputs: NDArray[np.floating]  # (rows, features)
+    inputs: NDArray[Any]  # (rows, features)
     targets: NDArray[np.floating] | NDArray[np.int32]  # (rows, outputs), or class indices (rows,)
     weights: NDArray[np.floating] | None = None  # (rows,): how much each counts, apart from its class; None: once

@@ -170,14 +170,14 @@ class Job(Section):
         """Return what determines the bits of the result, apart from the data itself, as plain values.
 
         Two jobs with one fingerprint train to the same bits on the same data. Left out are: name, workers, audit, storage,
-        checkpoint, service, data.cache and training.signals_every, which change no bit; the paths of tables, since data has a
-        fingerprint of its own; and training.max_steps and stopping, which change no bit of a step, so that a finished run may be
-        continued with more steps or other rules. Of a model to start from, what counts is network.start_sha256. Spelling does not
-        count either: one activation for all layers equals a list that repeats it. Keys that came later count where they say
-        something alone.
+        checkpoint, service, data.cache, data.compact and training.signals_every, which change no bit; the paths of tables, since
+        data has a fingerprint of its own; and training.max_steps and stopping, which change no bit of a step, so that a finished
+        run may be continued with more steps or other rules. Of a model to start from, what counts is network.start_sha256.
+        Spelling does not count either: one activation for all layers equals a list that repeats it. Keys that came later count
+        where they say something alone.
         """
         values = self.model_dump(exclude={"name", "workers", "audit", "storage", "checkpoint", "service", "stopping"})
-        del values["data"]["train"], values["data"]["cache"]
+        del values["data"]["train"], values["data"]["cache"], values["data"]["compact"]
         del values["training"]["max_steps"], values["training"]["signals_every"], values["network"]["output_activation"]
         del values["network"]["start_from"]
         if self.start_seed == self.training.seed:

@@ -165,6 +165,13 @@ class DataOptions(Section):
         "environment's TMPDIR, which goes with the worker. For tables larger than memory: see docs/faults.md. Changes no bit.",
     )
 
+    compact: bool = Field(
+        default=False,
+        description="Keep features in workers as the narrow numbers that the table has, 1 byte for uint8, int8 and true/false, 2 "
+        "for float16, and encode them a shard at a time in every step: a quarter of the memory of float32, for some time. Refused "
+        "where a feature is anything else. Changes no bit.",
+    )
+
     @property
     def targets(self) -> tuple[str, ...]:
         """The target columns, as a tuple also when there is one."""

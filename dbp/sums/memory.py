@@ -25,7 +25,8 @@ ALLOCATOR_PER_CENT = 130
 # A shard's cells while it is encoded: Arrow's columns, the rows taken out of them, float64, scaled, rounded; 8 bytes each.
 COPIES = 6
 WHAT_TO_CHANGE = (
-    "data.cache: disk, precision float32, fewer columns (data.features), fewer workers on a machine, or more machines"
+    "data.cache: disk, data.compact where columns are narrow, precision float32, fewer columns (data.features), fewer workers on "
+    "a machine, or more machines"
 )
 
 
@@ -37,12 +38,14 @@ class RowShape:
     targets: int  # numbers; a class index counts as one
     itemsize: int
     weighted: bool = False
+    input_bytes: int | None = None  # of an input as it is kept, where that is not `itemsize`
     shuffled: bool = False  # whether batches are drawn, for which a worker keeps the order of its rows
 
     @property
     def bytes(self) -> int:
         """What a row takes in memory or on disk."""
-        return (self.inputs + self.targets + self.weighted) * self.itemsize
+        each = self.itemsize if self.input_bytes is None else self.input_bytes
+        return self.inputs * each + (self.targets + self.weighted) * self.itemsize
 
     @property
     def order_bytes(self) -> int:
@@ -90,6 +93,7 @@ def worker_memory(
     longest = max(-(-each.rows // each.count) for each in shards.values())
     cells = longest * (row.inputs + row.targets + row.weighted) * 8
     batch = longest * row.bytes if row.shuffled else 0  # the rows of a batch are copied out of the shard
+    batch += longest * row.inputs * row.itemsize if row.input_bytes is not None else 0  # a shard is encoded at a time
     return WorkerMemory(
         rows=mine * ((0 if on_disk else row.bytes) + row.order_bytes),
         reading=(reading_bytes * ALLOCATOR_PER_CENT) // 100 + COPIES * cells + batch,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ Leaf = Callable[[int], Summand]
 
 @dataclass
 class _LoadedShard:
-    inputs: Vector  # (rows, features)
+    inputs: NDArray[Any]  # (rows, features); of the training's precision, or narrower and not yet encoded
     targets: Targets  # (rows, outputs), or class indices (rows,)
     weights: Vector | None = None  # (rows,)
     epoch: int = -1
@@ -71,12 +72,13 @@ class ShardWorker:
         self._loaded: dict[tuple[Part, int], _LoadedShard] = {}
         self._visiting: set[tuple[Part, int]] = set()  # shards of other workers, for their audit
         self._file: RowFile | None = None
+        self._scratch: Vector = np.empty((0, 0))  # (rows of a shard, features)
         self.configure(workload)
 
     def configure(self, workload: Workload) -> None:
         """Take a workload in place of the last one; rows encoded for the last one are kept where they are the same."""
         if not workload.shares_rows_with(self._workload):
-            self._loaded, self._visiting = {}, set()
+            self._loaded, self._visiting, self._scratch = {}, set(), np.empty((0, 0))
             self._file = RowFile(workload.shards) if workload.on_disk else None
         self._workload = workload
         self._training = workload.training
@@ -141,17 +143,29 @@ class ShardWorker:
         rows = self._rows(task, shard)
         answer = self._buffers[task.kind].take()
         parameters = self._kernel.network.parameter_count
-        sums = self._kernel.gradient_sum(rows.inputs, rows.targets, answer[:parameters], rows.weights)
+        inputs = self._encoded(rows.inputs)
+        sums = self._kernel.gradient_sum(inputs, rows.targets, answer[:parameters], rows.weights)
         if task.kind == "curvature":
-            self._kernel.gauss_newton_sum(
-                rows.inputs, answer[parameters:].reshape(parameters, parameters), rows.weights
-            )
+            self._kernel.gauss_newton_sum(inputs, answer[parameters:].reshape(parameters, parameters), rows.weights)
         return PartialSum(sums.loss, answer, _weight(rows), sums.squared_error, len(rows.inputs))
 
     def _loss(self, part: Part, shard: int) -> Summand:
         loaded = self._shard(part, shard)
-        sums, correct = self._kernel.loss_sum(loaded.inputs, loaded.targets, loaded.weights)
+        sums, correct = self._kernel.loss_sum(self._encoded(loaded.inputs), loaded.targets, loaded.weights)
         return PartialSum(sums.loss, NO_GRADIENT, _weight(loaded), sums.squared_error, len(loaded.inputs), correct)
+
+    def _encoded(self, inputs: NDArray[Any]) -> Vector:
+        """Return inputs as the kernel takes them; those that are kept narrow go to memory that the next ones go to, too."""
+        training = self._required_training()
+        if inputs.dtype == training.precision:
+            return inputs
+        if training.encoding is None:
+            raise RuntimeError("narrow inputs without an encoding")
+        if len(self._scratch) < len(inputs) or self._scratch.dtype != training.precision:
+            self._scratch = np.empty(inputs.shape, training.precision)
+        out = self._scratch[: len(inputs)]
+        training.encoding.expand(inputs, out)
+        return out
 
     def _rows(self, task: SumTask, shard: int) -> EncodedRows | _LoadedShard:
         loaded = self._shard(task.part, shard)

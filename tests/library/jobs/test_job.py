@@ -412,6 +412,7 @@ SAME = [
     "checkpoint.keep=9",
     "data.train=z.csv",
     "data.cache=disk",
+    "data.compact=true",
 ]
 SAME += ["stopping.patience=3", "stopping.keep=best", "stopping.max_seconds=1", "stopping.loss_change=0.1"]
 SAME += [
