@@ -274,7 +274,7 @@ def test_missing_keys_say_what_belongs_there() -> None:
         "name: missing; expected 1 to 63 letters, digits, dots, - or _, the first a letter or digit",
         "data: missing; expected a section with the keys train, validation, target, validation_split, features, "
         "drop, categories, rare_below, unknown, most_categories, dates, impute, missing_indicator, standardize, "
-        "standardize_target, weight, class_weights, cache",
+        "standardize_target, weight, class_weights, cache, compact",
         "task: missing; expected one of: classification, regression",
     ]
     assert any(line.startswith("optimizer.name: missing; expected one of: gradient_descent, rprop") for line in found)
