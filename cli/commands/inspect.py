@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dbp.cli.options import Json, TablePath
 from dbp.cli.output import Mode, Output, clean, talk
-from dbp.data.profile import ColumnProfile, Profile
-from dbp.data.suggestion import Suggestion
+
+if TYPE_CHECKING:
+    from dbp.data.profile import ColumnProfile, Profile
+    from dbp.data.suggestion import Suggestion
 
 TargetColumn = Annotated[
     str | None,

@@ -56,7 +56,7 @@ class TextIndex:
                 if zlib.crc32(data) != self.checksums[piece]:
                     raise DataError(
                         f"{file.path}: rows {self.first_rows[piece] + 1} to {self.first_rows[piece + 1]} ({ROW_NUMBERS}) are not "
-                        "what they were when the job began; has the file changed?"
+                        "what they were when the job began; has the file changed? Restore it, then `dbp resume`, or start a new job"
                     )
                 yield int(self.first_rows[piece]), data
 

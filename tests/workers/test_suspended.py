@@ -37,7 +37,8 @@ from dbp.workers import ray_pool
 from dbp.workers.local_ray import embedded_ray
 
 bound, load, told = float(sys.argv[1]), workload(**{load}), []
-ray_pool.START_TIMEOUT_S = ray_pool.ANSWER_TIMEOUT_S = bound
+ray_pool.ANSWER_TIMEOUT_S = bound
+ray_pool.START_TIMEOUT_S = max(bound, 20.0)
 with embedded_ray(2):
     print("starts", flush=True)
     pool = ray_pool.TransportPool(ray_pool.RayTransport(frozen_s=bound), 2, load, told.append)
