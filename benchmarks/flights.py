@@ -67,7 +67,7 @@ def scikit_learn(train: pa.Table, test: pa.Table, seed: int) -> dict[str, dict[s
     models = {
         "linear (ridge)": Ridge(1.0),
         "scikit-learn MLPRegressor (adam)": MLPRegressor(
-            HIDDEN, early_stopping=True, random_state=seed, activation="tanh"
+            hidden_layer_sizes=HIDDEN, early_stopping=True, random_state=seed, activation="tanh"
         ),
     }
     found = {}
