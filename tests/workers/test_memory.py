@@ -99,7 +99,8 @@ def test_what_cannot_fit_is_refused_with_what_to_change(wide):
         check_memory(job_of(wide), NEED, [Machine("this machine", 2, MachineMemory(16 << 30, 15 << 30))])
     assert str(caught.value).splitlines()[1] == (
         "  workers: 2 workers need at least 20.1 GiB of memory, 10.0 GiB each for rows, and this machine has 16.0 GiB; change "
-        "one of: data.cache: disk, data.compact where columns are narrow, precision float32, fewer columns (data.features), fewer workers on a machine, or more machines"
+        "one of: data.cache: disk, data.compact where columns are narrow, precision float32, fewer columns (data.features), "
+        "fewer workers on a machine, or more machines"
     )
 
 
