@@ -13,12 +13,12 @@ from dbp.data.table import Table
 from dbp.errors import DataError
 from dbp.storage.uris import is_remote, local_path
 
-Stamp = tuple[int, int]  # bytes, and when it was last written, in nanoseconds
+Stamp = tuple[tuple[int, int], ...]  # of each file: bytes, and when it was last written, in nanoseconds
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The contents of a table in a file; `stamp` is that of a file that is known to have them. None: at a URI, or gone."""
+    """The contents of a table; `stamp` is that of files that are known to have them. None: at a URI, or gone."""
 
     fingerprint: str
     stamp: Stamp | None
@@ -26,7 +26,7 @@ class Contents:
     @classmethod
     def of(cls, table: Table) -> Contents:
         """Return what a table holds now."""
-        stamp = _stamp(table.path)
+        stamp = _stamp(table)
         return cls(table.fingerprint(), stamp)
 
     def still_there(self, table: Table) -> Contents:
@@ -35,7 +35,7 @@ class Contents:
         Looked at after rows were read: so nothing was written before or while they were. Where only the stamp is another (a copy
         on another machine), the contents are compared; see `file_fingerprint` for large ones. Tables at URIs are not looked at.
         """
-        stamp = _stamp(table.path)
+        stamp = _stamp(table)
         if stamp in (None, self.stamp):  # where it is gone, rows came from an open file
             return self
         if table.fingerprint() != self.fingerprint:
@@ -46,11 +46,14 @@ class Contents:
         return replace(self, stamp=stamp)
 
 
-def _stamp(path: str) -> Stamp | None:
-    if is_remote(path):
+def _stamp(table: Table) -> Stamp | None:
+    from dbp.data.many_files import ManyFiles
+
+    paths = table.paths if isinstance(table, ManyFiles) else (table.path,)
+    if any(map(is_remote, paths)):
         return None
     try:
-        status = os.stat(local_path(path))
+        found = [os.stat(local_path(path)) for path in paths]
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return tuple((status.st_size, status.st_mtime_ns) for status in found)

@@ -92,6 +92,11 @@ class ManyFiles:
         members = (Member(name, each, values[name]) for name, each in zip(files.names, opened, strict=True))
         return cls(Learnt(files, tuple(members), schema, keys), form, file_of)
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths or URIs of the files, in the order of their rows."""
+        return tuple(self._learnt.files.full(member.name) for member in self._learnt.members)
+
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table`. Only the files that hold the rows are opened."""
         start, stop = max(start, 0), min(stop, self.row_count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -313,3 +314,22 @@ def test_a_dataset_tells_its_copies_what_it_learnt(folder: Path) -> None:
     here, there = dataset.summarize("train", 10, 700), copy.summarize("train", 10, 700)
     assert here.mean.tobytes() == there.mean.tobytes()
     assert here.labels == there.labels
+
+
+@pytest.mark.parametrize("named", ["parts", "parts/*.parquet"])
+def test_a_file_that_was_written_anew_during_a_job_is_refused(tmp_path, monkeypatch, named):
+    """Of the same size, rows and columns; another time of writing alone is no change."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "parts").mkdir()
+    tables = [pa.table({"a": np.arange(4.0) + start, "y": np.arange(4.0)}) for start in (0, 4)]
+    for number, table in enumerate(tables):
+        pq.write_table(table, tmp_path / "parts" / f"{number}.parquet")
+    dataset = Dataset.open(named, None, "y", None, "regression", 0)
+    dataset.fingerprint()
+    sent = pickle.loads(pickle.dumps(dataset))
+    os.utime(tmp_path / "parts" / "1.parquet", ns=(1, 1))
+    assert sent.summarize("train", 0, 8).rows == 8
+    pq.write_table(tables[0], tmp_path / "parts" / "1.parquet")
+    later = pickle.loads(pickle.dumps(dataset))
+    with pytest.raises(DataError, match="has changed since the run began"):
+        later.summarize("train", 4, 8)
