@@ -17,13 +17,14 @@ class StoppingOptions(Section):
     target_loss: float | None = Field(
         default=None,
         description="Stop when the objective (in the unit of `loss` in metrics.jsonl: mean or sum over the rows of a step, "
-        "penalty included) is at most this at the start of a step. null: off.",
+        "penalty included) is at most this at the start of a step, or after one of a method that knows its end (lbfgs, "
+        "conjugate_gradient, scaled_conjugate_gradient, levenberg_marquardt). null: off.",
     )
     gradient_tolerance: float | None = Field(
         default=None,
         gt=0,
         description="Stop when the Euclidean norm of the objective's gradient (`gradient_norm` in metrics.jsonl) is at most "
-        "this at the start of a step. null: off.",
+        "this where the objective is compared with `target_loss`. null: off.",
     )
     loss_change: float | None = Field(
         default=None,

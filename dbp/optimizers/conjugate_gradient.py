@@ -85,7 +85,8 @@ class ConjugateGradient:
             "length": scalar(norm(accepted.parameters - parameters)),
             "change": scalar(accepted.step * accepted.slope),
         }
-        return StepResult(accepted.parameters, {**known.at(accepted.evaluation).arrays(), **memory}, here)
+        after = {**known.at(accepted.evaluation).arrays(), **memory}
+        return StepResult(accepted.parameters, after, here, reached=accepted.evaluation)
 
 
 def _next_direction(direction: Vector, before: Vector, gradient: Vector) -> Vector:

@@ -94,7 +94,8 @@ class Lbfgs:
         if accepted is None:
             return (yield from unmoved(parameters, {**known.arrays(), "length": scalar(length)}, known))
         pairs = self._remembered(pairs, parameters, here, accepted)
-        return StepResult(accepted.parameters, _state(known.at(accepted.evaluation), pairs, parameters, accepted), here)
+        after = _state(known.at(accepted.evaluation), pairs, parameters, accepted)
+        return StepResult(accepted.parameters, after, here, reached=accepted.evaluation)
 
     def _remembered(self, pairs: list[Pair], parameters: Vector, here: Evaluation, accepted: Accepted) -> list[Pair]:
         """Return the history with the step in front, unless what it tells of the curvature is rounding."""

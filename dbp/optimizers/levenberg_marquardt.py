@@ -85,7 +85,7 @@ class LevenbergMarquardt:
                 fall = here.value - there.value
                 if fall > 0 and is_finite(there):
                     damping = max(damping * max(1 / 3, 1 - power(2 * fall / foreseen - 1, 3)), least)
-                    return StepResult(point, _state(damping, 2.0), here)
+                    return StepResult(point, _state(damping, 2.0), here, reached=there)
             damping, growth = damping * growth, 2 * growth
         return StepResult(parameters, _state(damping, growth), here, CANNOT_IMPROVE)
 

@@ -56,6 +56,7 @@ class StepResult:
     evaluation: Evaluation
     # A sentence, when no step can improve any more: training ends after this one. The parameters are the best, up to rounding.
     finished: str | None = None
+    reached: Evaluation | None = None  # at `parameters`, where the method knows it; borrowed as well
 
 
 Trials = Generator[Vector | WithCurvature, Evaluation, StepResult]

@@ -87,7 +87,7 @@ class ScaledConjugateGradient:
             return (yield from unmoved(parameters, {**known.arrays(), **kept}, known))
         direction = _next_direction(direction, here.gradient, move.evaluation.gradient, age + 1)
         after = {**known.at(move.evaluation).arrays(), **_memory(direction, move.damping, (age + 1) % direction.size)}
-        return StepResult(move.parameters, after, here)
+        return StepResult(move.parameters, after, here, reached=move.evaluation)
 
     def _try(self, parameters: Vector, known: Known, direction: Vector, damping: float) -> _Trial:
         """Measure the curvature along `direction`, then raise the damping until a step lowers the objective; None if none does."""

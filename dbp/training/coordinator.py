@@ -19,7 +19,7 @@ from dbp.errors import NonFiniteLossError, StorageFailedError
 from dbp.network.network import Network
 from dbp.optimizers.protocol import Optimizer, State, StepResult
 from dbp.sums.batches import BatchSampler
-from dbp.training.memory import Measured, Memory, Remember
+from dbp.training.memory import Measured, Memory, Point, Remember
 from dbp.training.objective import Evaluated, LossReport, Objective
 from dbp.training.observers import Observer, StepMetrics
 from dbp.training.saving import ProgressStore, Saving
@@ -108,7 +108,7 @@ class Coordinator:
         check_finite(result, step, self.objective.network)
         gradient_norm = norm(result.evaluation.gradient)
         # A batch whose rows weigh nothing has no loss and no gradient that a rule could look at.
-        measured = Measured(result.evaluation.value, gradient_norm, result.finished) if first.weight else None
+        measured = self._measured(result, gradient_norm) if first.weight else None
         memory = progress.memory.after_step(measured, self.clock() - zero, self.remember)
         following = Progress(step, result.parameters, result.state, memory)
         metrics = StepMetrics(
@@ -125,6 +125,12 @@ class Coordinator:
         self.observer.step(replace(metrics, seconds=self.clock() - began))
         self.after(step, result.parameters)
         return following
+
+    def _measured(self, result: StepResult, gradient_norm: float) -> Measured:
+        after = None
+        if result.reached is not None and self.sampler is None:  # what a batch says of its end, the next one does not
+            after = Point(result.reached.value, norm(result.reached.gradient))
+        return Measured(result.evaluation.value, gradient_norm, result.finished, after)
 
     def _converse(self, progress: Progress, step: int) -> tuple[StepResult, Evaluated]:
         """Let the optimiser ask for the objective as often as it likes; return its step and the first answer."""

@@ -1,7 +1,7 @@
 """What training remembers of its past, for the rules that end it: a part of `Progress`, so it is in every checkpoint.
 
 Rules hold their settings only. What they look at is here, as named arrays on disk: a run that was killed and resumed sees the same
-past and stops at the same step. Loss and gradient norm are those at a step's *start*, where its gradient was taken. Of validations
+past and stops at the same step. Losses are those at a step's *start*, where its gradient was taken. Of validations
 only the scheduled ones (every `training.validate_every` steps) are remembered: one made because a run was stopped would have a
 resumed run remember more than an uninterrupted one.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,13 @@ class Remember:
     best: bool = False  # whether to keep the best parameters
 
 
+class Point(NamedTuple):
+    """What the objective is like somewhere."""
+
+    loss: float  # the objective
+    gradient_norm: float
+
+
 @dataclass(frozen=True)
 class Measured:
     """What a step measured at its start, and what the optimiser said of it."""
@@ -45,6 +52,7 @@ class Measured:
     loss: float  # the objective
     gradient_norm: float  # Euclidean, of the objective's gradient
     finished: str | None = None  # the optimiser's own reason to stop
+    after: Point | None = None  # where it ended, if the optimiser knows that
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Memory:
     mark: float = math.inf  # the validation loss that the next one has to improve on
     waited: int = 0  # validations since the one that set the mark
     best: Best | None = None
+    after: Point | None = None  # the last step's end: a method with a line search has been there, others have not
 
     def after_step(self, measured: Measured | None, seconds: float, remember: Remember) -> Memory:
         """Return the memory after one more step; `seconds` is the training time so far. None: the step measured nothing."""
@@ -69,6 +78,7 @@ class Memory:
             seconds=seconds,
             losses=losses,
             gradient_norm=measured.gradient_norm,
+            after=measured.after,
             finished=measured.finished,
             best=self.best if remember.best else None,
         )
@@ -88,6 +98,8 @@ class Memory:
             "numbers": np.array([self.seconds, self.gradient_norm, self.mark], dtype=np.float64),
             "waited": np.array([self.waited], dtype=np.int64),
         }
+        if self.after is not None:
+            arrays["after"] = np.array(self.after, dtype=np.float64)
         if self.finished is not None:
             arrays["finished"] = np.frombuffer(self.finished.encode(), dtype=np.uint8)
         if self.best is not None:
@@ -120,4 +132,5 @@ class Memory:
             best = Best(step, loss, arrays["best_parameters"])
         finished = bytes(listed("finished", "uint8", None)).decode() if "finished" in arrays else None
         losses = tuple(listed("losses", "float64", None))
-        return cls(seconds, losses, gradient_norm, finished, mark, waited, best)
+        after = Point(*listed("after", "float64", 2)) if "after" in arrays else None
+        return cls(seconds, losses, gradient_norm, finished, mark, waited, best, after)

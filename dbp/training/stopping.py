@@ -77,9 +77,12 @@ class TargetLoss:
 
     def ending(self, step: int, memory: Memory) -> Ending | None:
         """See `StoppingRule`."""
-        if not memory.losses or not memory.losses[-1] <= self.target:
+        if memory.after is not None and memory.after.loss <= self.target:
+            reason = f"the objective is {memory.after.loss:.6g} after step {step}"
+        elif memory.losses and memory.losses[-1] <= self.target:
+            reason = f"the objective was {memory.losses[-1]:.6g} at the start of step {step}"
+        else:
             return None
-        reason = f"the objective was {memory.losses[-1]:.6g} at the start of step {step}"
         return Ending("SUCCEEDED", f"stopping.target_loss ({self.target:g}) reached: {reason}", "target_loss")
 
 
@@ -91,9 +94,12 @@ class GradientTolerance:
 
     def ending(self, step: int, memory: Memory) -> Ending | None:
         """See `StoppingRule`."""
-        if not memory.gradient_norm <= self.tolerance:
+        if memory.after is not None and memory.after.gradient_norm <= self.tolerance:
+            reason = f"the gradient's norm is {memory.after.gradient_norm:.6g} after step {step}"
+        elif memory.gradient_norm <= self.tolerance:
+            reason = f"the gradient's norm was {memory.gradient_norm:.6g} at the start of step {step}"
+        else:
             return None
-        reason = f"the gradient's norm was {memory.gradient_norm:.6g} at the start of step {step}"
         return Ending(
             "SUCCEEDED", f"stopping.gradient_tolerance ({self.tolerance:g}) reached: {reason}", "gradient_tolerance"
         )

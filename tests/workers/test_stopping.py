@@ -52,6 +52,25 @@ def test_a_target_is_compared_with_the_loss_at_a_steps_start(tmp_path):
     assert losses[-1] <= 0.3 < min(losses[:-1])
 
 
+@pytest.mark.parametrize("rule", ["target_loss: 0.3", "gradient_tolerance: 0.05"])
+@pytest.mark.parametrize("method", ["lbfgs", "conjugate_gradient", "scaled_conjugate_gradient", "levenberg_marquardt"])
+def test_a_method_that_knows_where_its_step_ended_makes_no_further_step_to_find_out(tmp_path, method, rule):
+    """Against the same job without the rule, which measures at the starts of its steps what the rule looked at."""
+    loss = ["loss=squared_error"] if method == "levenberg_marquardt" else []
+    changes = [f"optimizer={{name: {method}}}", "training.max_steps=60", *loss]
+    name, limit = rule.split(": ")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    stopped = dbp.train(small_job(tmp_path / "a", f"stopping.{name}={limit}", *changes))
+    whole = dbp.train(small_job(tmp_path / "b", *changes)).history
+    value = {"target_loss": "loss", "gradient_tolerance": "gradient_norm"}[name]
+    reached = next(step.step for step in whole if getattr(step, value) <= float(limit))
+    assert stopped.summary.step == reached - 1 > 0, "stops after the step that ends where the next one would begin"
+    assert stopped.summary.rule == name
+    if name == "target_loss":
+        assert stopped.summary.loss <= 0.3 < stopped.history[-1].loss
+
+
 def test_patience_counts_validations(tmp_path):
     """Against the reported validation losses: the last improvement was four validations, so twelve steps, before the end."""
     history = dbp.train(small_job(tmp_path, RULES["patience"])).history

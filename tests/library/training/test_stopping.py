@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dbp.training.memory import Memory
+from dbp.training.memory import Memory, Point
 from dbp.training.stopping import (
     Finished,
     GradientTolerance,
@@ -35,6 +35,20 @@ AT_THE_LIMIT = [
         Memory(gradient_norm=1e-3),
         "gradient_tolerance",
         "stopping.gradient_tolerance (0.001) reached: the gradient's norm was 0.001 at the start of step 7",
+    ),
+    (
+        TargetLoss(0.1),
+        Memory(losses=(0.5,), after=Point(0.11, 0.0)),
+        Memory(losses=(0.5,), after=Point(0.1, 9.0)),
+        "target_loss",
+        "stopping.target_loss (0.1) reached: the objective is 0.1 after step 7",
+    ),
+    (
+        GradientTolerance(1e-3),
+        Memory(gradient_norm=1.0, after=Point(0.0, 1.1e-3)),
+        Memory(gradient_norm=1.0, after=Point(9.0, 1e-3)),
+        "gradient_tolerance",
+        "stopping.gradient_tolerance (0.001) reached: the gradient's norm is 0.001 after step 7",
     ),
     (
         LossChange(0.25, 2),
