@@ -26,6 +26,7 @@ _HEAD = struct.Struct("<QI")
 _ENTRY = struct.Struct("<Qq")
 _CREDENTIALS = struct.Struct("3i")  # process, user, group
 _PIECE = 1 << 20  # bytes
+_INBOX = 4096  # bytes; more than a message of a step has, so that it is taken in one call to the kernel
 _ALONG = -1  # in the place of an array's place: it travels along
 _BEAT = _HEAD.pack(0, 0)  # no message has an empty body
 _SLICES = 10  # of a bound: of the time that this process was stopped itself, one counts
@@ -49,6 +50,8 @@ class Link:
         self._connection = connection
         self._outgoing, self._incoming = outgoing, incoming
         self._sending = threading.Lock()  # a beat must not fall into the middle of a message
+        self._inbox = memoryview(bytearray(_INBOX))
+        self._first = self._last = 0  # of what was received and not yet read
         connection.settimeout(None)
         if connection.family != getattr(socket, "AF_UNIX", None):
             _watch(connection)
@@ -135,12 +138,17 @@ class Link:
 
         Its large arrays may lie in shared memory: the sender writes over them with its next message.
         """
-        length, count = _HEAD.unpack(self._exactly(_HEAD.size))
+        length, count = _HEAD.unpack(self._few(_HEAD.size))
         if not length:
             return Beat()
-        table = [_ENTRY.unpack(self._exactly(_ENTRY.size)) for _ in range(count)]
-        body = bytes(self._exactly(length))
+        table = [_ENTRY.unpack(self._few(_ENTRY.size)) for _ in range(count)]
+        body = bytes(self._few(length) if length <= _INBOX else self._exactly(length))
         return unpack(Packed(body, [self._array(size, place) for size, place in table]))
+
+    @property
+    def has_more(self) -> bool:
+        """Whether more has arrived than was read: nothing to wait for on the connection, `receive` goes on with it."""
+        return self._first < self._last
 
     def _array(self, size: int, place: int) -> memoryview:
         if place == _ALONG:
@@ -149,25 +157,41 @@ class Link:
             raise LinkClosedError("an array in shared memory, which this link has not")
         return self._incoming.at(place, size)
 
+    def _few(self, size: int) -> memoryview:
+        """Return the next bytes, at most _INBOX of them, valid until the next call."""
+        if self._last - self._first < size:
+            rest = self._last - self._first
+            self._inbox[:rest] = bytes(self._inbox[self._first : self._last])
+            self._first, self._last = 0, rest
+            while self._last < size:
+                self._last += self._receive_into(self._inbox[self._last :])
+        self._first += size
+        return self._inbox[self._first - size : self._first]
+
     def _exactly(self, size: int) -> memoryview:
         # numpy's memory is aligned and not cleared first.
         data = np.empty(size, np.uint8).data
-        done = silent = 0
+        done = min(size, self._last - self._first)
+        data[:done] = self._inbox[self._first : self._first + done]
+        self._first += done
         while done < size:
+            done += self._receive_into(data[done:])
+        return data
+
+    def _receive_into(self, room: memoryview) -> int:
+        """Wait for bytes; return how many there were, at least one."""
+        for _ in range(_SLICES):
             try:
-                got = self._connection.recv_into(data[done:])
-                silent = 0
+                got = self._connection.recv_into(room)
             except TimeoutError as error:
-                silent += 1
-                if silent == _SLICES:
-                    raise LinkClosedError(str(error)) from error
+                silence: OSError = error
                 continue
             except OSError as error:
                 raise LinkClosedError(str(error)) from error
             if not got:
                 raise LinkClosedError("the other end has closed")
-            done += got
-        return data
+            return got
+        raise LinkClosedError(str(silence)) from silence
 
     def close(self) -> None:
         """Close this end. The outgoing board is its owner's to close."""

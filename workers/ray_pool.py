@@ -172,6 +172,8 @@ class RayTransport:
                     self._admit(arrival)
             else:
                 self._receive(key.data)
+                while self._has_more(key.data):
+                    self._receive(key.data)
         if through_ray and not self._events:
             answers = list(through_ray)
             for answer in ray.wait(answers, num_returns=1, timeout=ASK_RAY_S)[0]:
@@ -200,6 +202,10 @@ class RayTransport:
         known.pid, known.channel, known.heard = arrival.pid, LinkChannel(arrival.link), self._clock.seconds
         self._selector.register(arrival.link, selectors.EVENT_READ, arrival.worker)
         self._events.append(WorkerReady(arrival.worker))
+
+    def _has_more(self, number: int) -> bool:
+        known = self._workers.get(number)
+        return known is not None and isinstance(known.channel, LinkChannel) and known.channel.link.has_more
 
     def _receive(self, number: int) -> None:
         known = self._workers.get(number)
