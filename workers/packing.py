@@ -1,5 +1,5 @@
-"""Messages as bytes: those of every step in a form of their own, others by Python's pickling; large arrays are left out of the bytes
-so that they need not be copied.
+"""Messages as bytes: those of every step in a form of their own, others by Python's pickling. Large arrays are left out of the
+bytes, so that they need not be copied.
 
 Used between dbp's own processes only, after both ends have proved that they know the pool's secret (see `link`). Ray would pickle
 the same messages itself, slower. Nothing that is read from a file goes through here.

@@ -1,18 +1,20 @@
 """The two messages of every step in a form of their own: a call for the shards of a part, and the sums that answer it.
 
-Pickling them takes longer than sending them, and that is felt where a step takes a millisecond. Whatever is not of this form (batches,
-audits, summaries of columns) has none: see `packing`.
+Pickling them takes longer than sending them, and that is felt where a step takes a millisecond. Other messages (audits, summaries
+of columns, errors) have no such form: see `packing`.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dbp.sums.batches import Batch, ChosenRows, Slice
 from dbp.sums.messages import Call, CallAnswered, Part, SumTask, TaskKind
 from dbp.sums.partial_sum import PartialSum
 from dbp.sums.tree import Node
@@ -26,7 +28,9 @@ _KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 _PARTS: tuple[Part, ...] = get_args(Part)
 _TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
-_CALL = struct.Struct("<cQQBBBI")  # number, step, kind, part, type of the parameters, shards
+_CALL = struct.Struct(
+    "<cQQBBBIqI"
+)  # number, step, kind, part, type of the parameters, shards, epoch (-1: all rows), slices
 _ANSWER = struct.Struct("<cIQBI")  # worker, number, type of the gradients, partial sums
 _PARTIAL = struct.Struct("<IIdddqq")  # node, loss, weight, squared error, rows, correct
 
@@ -54,19 +58,28 @@ def _type_of(vector: object, least: int) -> int | None:
 
 def _call_body(call: Call, parameters: object, least: int) -> Form | None:
     task, kind = call.task, _type_of(parameters, least)
-    if kind is None or task.batch is not None or call.apart or call.extra or not isinstance(parameters, np.ndarray):
+    batch = task.batch
+    if (
+        kind is None
+        or isinstance(batch, ChosenRows)
+        or call.apart
+        or call.extra
+        or not isinstance(parameters, np.ndarray)
+    ):
         return None
-    count = len(call.shards)
-    head = _CALL.pack(
-        CALL, call.number, task.step, _KINDS.index(task.kind), _PARTS.index(task.part), kind, count
-    )
-    return head + struct.pack(f"<{count}I", *call.shards), [parameters.data.cast("B")]
+    epoch, slices = (-1, ()) if batch is None else (batch.epoch, batch.slices)
+    named = _KINDS.index(task.kind), _PARTS.index(task.part), kind
+    head = _CALL.pack(CALL, call.number, task.step, *named, len(call.shards), epoch, len(slices))
+    rest = struct.pack(f"<{len(call.shards)}I{3 * len(slices)}Q", *call.shards, *chain.from_iterable(slices))
+    return head + rest, [parameters.data.cast("B")]
 
 
 def _call(body: bytes, arrays: Sequence[memoryview]) -> tuple[Call, Vector]:
-    _, number, step, task, part, kind, count = _CALL.unpack_from(body)
-    shards = struct.unpack_from(f"<{count}I", body, _CALL.size)
-    call = Call(number, SumTask(_KINDS[task], _PARTS[part], step), shards)
+    _, number, step, task, part, kind, count, epoch, pieces = _CALL.unpack_from(body)
+    numbers = struct.unpack_from(f"<{count}I{3 * pieces}Q", body, _CALL.size)
+    shards, places = numbers[:count], iter(numbers[count:])
+    batch = None if epoch < 0 else Batch(epoch, tuple(map(Slice, places, places, places)))
+    call = Call(number, SumTask(_KINDS[task], _PARTS[part], step, batch), shards)
     return call, np.frombuffer(arrays[0], _TYPES[kind])
 
 
@@ -90,7 +103,9 @@ def _answer(body: bytes, arrays: Sequence[memoryview]) -> CallAnswered:
     _, worker, number, kind, count = _ANSWER.unpack_from(body)
     partials = []
     for index in range(count):
-        first, stop, loss, weight, squared, rows, correct = _PARTIAL.unpack_from(body, _ANSWER.size + index * _PARTIAL.size)
+        first, stop, loss, weight, squared, rows, correct = _PARTIAL.unpack_from(
+            body, _ANSWER.size + index * _PARTIAL.size
+        )
         gradient = np.frombuffer(arrays[index], _TYPES[kind])
         partials.append((Node(first, stop), PartialSum(loss, gradient, weight, squared, rows, correct)))
     return CallAnswered(worker, number, tuple(partials))

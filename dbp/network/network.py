@@ -60,6 +60,15 @@ class Network:
         """P, the length of a parameter vector."""
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.sizes))
 
+    @cached_property
+    def weight_spans(self) -> tuple[slice, ...]:
+        """Where each layer's weights lie in a parameter vector, from the first layer to the last."""
+        spans, start = [], 0
+        for fan_in, fan_out in pairwise(self.sizes):
+            spans.append(slice(start, start + fan_in * fan_out))
+            start += (fan_in + 1) * fan_out
+        return tuple(spans)
+
     @property
     def trainable(self) -> bool:
         """Whether backpropagation can train it: no threshold anywhere."""

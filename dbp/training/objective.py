@@ -104,9 +104,10 @@ class Objective:
         """Return l2/2 |w|^2 and add its gradient, l2 w, where there is one to add to."""
         factor = parameters.dtype.type(self.l2_penalty)
         squares = 0.0
-        for layer in self.network.layers(parameters):
-            squares += float(np.square(layer.weights, dtype=np.float64).sum())
-        if gradient is not None:
-            for into, layer in zip(self.network.layers(gradient), self.network.layers(parameters), strict=True):
-                np.add(into.weights, factor * layer.weights, out=into.weights)
+        for span in self.network.weight_spans:
+            weights = parameters[span]
+            double = weights.astype(np.float64)
+            squares += float(np.multiply(double, double, out=double).sum())
+            if gradient is not None:
+                gradient[span] += factor * weights
         return 0.5 * self.l2_penalty * squares

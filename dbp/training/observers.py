@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -60,7 +60,7 @@ class StepMetrics:
 
     def to_json(self) -> dict[str, float | int | str | None]:
         """Return the line of metrics.jsonl; numbers that are not finite become null, which JSON can say."""
-        facts = asdict(self)
+        facts = {one.name: getattr(self, one.name) for one in fields(self)}  # asdict copies deeply: ten times as long
         return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in facts.items()}
 
 

@@ -227,3 +227,19 @@ def test_a_slow_link_is_none_that_stopped():
         assert time.monotonic() - began > 1.0
         sender.join(20)
         assert found["large"].tobytes() == large.tobytes()
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_what_arrives_together_is_read_one_by_one(remote):
+    """A sign of life and a message in one call to the kernel: the end that waits for its connection is told of the second."""
+    with both_ends(remote) as (driver, worker, _):
+        worker.beat()
+        worker.send({"first": np.arange(300)}, own_board=True)
+        worker.send("x" * 50_000, own_board=True)
+        worker.beat()
+        assert isinstance(driver.receive(), Beat)
+        assert driver.has_more
+        assert driver.receive()["first"].tolist() == list(range(300))
+        assert driver.receive() == "x" * 50_000
+        assert isinstance(driver.receive(), Beat)
+        assert not driver.has_more
