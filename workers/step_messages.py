@@ -26,7 +26,7 @@ CALL, ANSWER = b"C", b"A"  # how a body of this form begins
 
 _KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 _PARTS: tuple[Part, ...] = get_args(Part)
-_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_TYPES: tuple[np.dtype[np.floating], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 _CALL = struct.Struct(
     "<cQQBBBIqI"
