@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from measuring import median_seconds
 
 import dbp
+from dbp.storage.alongside import Beside
 from dbp.training import coordinator
 from dbp.training.observers import Observer, Plan, Summary
 from dbp.workers.actor import BEAT_S
@@ -91,6 +92,12 @@ class _Checksum:
             self.update(piece)
 
 
+def noted_method(ledger: Ledger, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method whose time counts as fsync: one file is made safe by another thread, which is waited for."""
+    timed = ledger.noted("fsync", method)
+    return lambda beside: timed(beside)
+
+
 @contextlib.contextmanager
 def noting() -> Iterator[Ledger]:
     """Note the time of all that makes this process's training safe."""
@@ -99,6 +106,8 @@ def noting() -> Iterator[Ledger]:
         patch("dbp.training.coordinator.digest", ledger.noted("digest", coordinator.digest)),
         patch("dbp.storage.array_file.hashlib", SimpleNamespace(sha256=ledger.checksum)),
         patch("os.fsync", ledger.noted("fsync", os.fsync)),
+        patch.object(Beside, "start", noted_method(ledger, Beside.start)),
+        patch.object(Beside, "wait", noted_method(ledger, Beside.wait)),
     ):
         yield ledger
 

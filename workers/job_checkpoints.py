@@ -82,9 +82,7 @@ class JobCheckpoints:
     store: CheckpointStore
     origin: Origin
     observer: Observer
-    before: Callable[[], None] = lambda: (
-        None
-    )  # makes safe what a run that goes on from a checkpoint does not make again
+    before: Callable[[], None] | None = None  # makes safe what a run that goes on from a checkpoint does not make again
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint; it is safe when this returns. StorageError if it cannot be written."""
@@ -92,8 +90,7 @@ class JobCheckpoints:
         arrays |= {STATE_PREFIX + name: array for name, array in progress.state.items()}
         arrays |= {MEMORY_PREFIX + name: array for name, array in progress.memory.to_arrays().items()}
         began = time.perf_counter()
-        self.before()
-        path = self.store.save(Checkpoint(progress.step, arrays, self.origin.to_metadata()))
+        path = self.store.save(Checkpoint(progress.step, arrays, self.origin.to_metadata()), self.before)
         self.observer.checkpoint(progress.step, path, time.perf_counter() - began)
 
     @staticmethod

@@ -18,6 +18,8 @@ from dbp.storage.atomic_files import Json, storage_error
 from dbp.storage.kept_lines import KeptLines
 from dbp.storage.records import open_record
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+
 
 class MetricsWriter:
     """Appends one line per step to `path`. StorageError when it cannot be opened; for later trouble see `KeptLines`."""
@@ -29,8 +31,7 @@ class MetricsWriter:
         """Append one step's metrics, which name their `step` (ValueError); NaN and infinity become null."""
         if type(metrics.get("step")) is not int:
             raise ValueError("metrics name their step, a whole number")
-        line = json.dumps(_finite(metrics), ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
-        self._file.append(line)
+        self._file.append(_ENCODER.encode(_finite(metrics)))
 
     def sync(self) -> None:
         """Make all lines survive a loss of power. StorageError if it cannot be done; then it can be tried again."""

@@ -15,7 +15,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -63,11 +63,17 @@ class _Entry:
 # ---- writing
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, Json]) -> None:
+def write_arrays(
+    path: Path,
+    arrays: Mapping[str, NDArray[np.generic]],
+    metadata: Mapping[str, Json],
+    before_rename: Callable[[], None] | None = None,
+) -> None:
     """Write `arrays` (any shape; float64, float32, int64, int32, uint8 or bool) and `metadata` to `path`, atomically.
 
-    The bytes depend on the contents alone, not on the order of the names. Raises StorageError when the file cannot be
-    written, ArrayFileError when there is more than a file may hold, TypeError / ValueError for what it cannot hold at all.
+    The bytes depend on the contents alone, not on the order of the names. For `before_rename` see `write_chunks`. Raises
+    StorageError when the file cannot be written, ArrayFileError when there is more than a file may hold, TypeError / ValueError for
+    what it cannot hold at all.
     """
     if len(arrays) > MAX_ARRAYS:
         raise ArrayFileError(path, f"{len(arrays):,} arrays cannot be written; expected at most {MAX_ARRAYS:,}")
@@ -96,7 +102,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]], metadata
     for chunk in chunks:
         digest.update(chunk)
     start = _with_digest(start, _ZEROS, digest.hexdigest())
-    write_chunks(path, [start, *chunks])
+    write_chunks(path, [start, *chunks], before_rename)
 
 
 def _encode(name: str, array: NDArray[np.generic]) -> tuple[str, memoryview]:

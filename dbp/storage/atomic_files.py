@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -73,11 +73,14 @@ def _owner(path: Path) -> str:
     return f" (user {os.geteuid()})"
 
 
-def write_chunks(target: Path, chunks: Iterable[Chunk]) -> None:
-    """Make `target` hold the chunks, one after the other; StorageError if it cannot be done, and then nothing changed."""
+def write_chunks(target: Path, chunks: Iterable[Chunk], before_rename: Callable[[], None] | None = None) -> None:
+    """Make `target` hold the chunks, one after the other; StorageError if it cannot be done, and then nothing changed.
+
+    `before_rename` is called when all is safe but the name; if it raises, nothing changed either.
+    """
     parts = [memoryview(chunk).cast("B") for chunk in chunks if memoryview(chunk).nbytes]  # empty views cannot be cast
     size = sum(part.nbytes for part in parts)
-    with _replacing(target, needed=size) as (_, descriptor):
+    with _replacing(target, size, before_rename) as (_, descriptor):
         for part in parts:
             while part.nbytes:  # a write may take less than it was given
                 part = part[os.write(descriptor, part) :]
@@ -116,7 +119,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _replacing(target: Path, needed: int | None) -> Iterator[tuple[Path, int]]:
+def _replacing(
+    target: Path, needed: int | None, before_rename: Callable[[], None] | None = None
+) -> Iterator[tuple[Path, int]]:
     """Lend a new temporary file (its path and an open descriptor); make it `target` if the block ends well."""
     temporary = target.parent / f"{_PREFIX}{secrets.token_hex(12)}.tmp{target.suffix[:32]}"
     descriptor: int | None = None
@@ -128,6 +133,8 @@ def _replacing(target: Path, needed: int | None) -> Iterator[tuple[Path, int]]:
         os.fsync(descriptor)
         closing, descriptor = descriptor, None  # whatever close says, this number is not ours any more
         os.close(closing)
+        if before_rename is not None:
+            before_rename()
         os.replace(temporary, target)
         made = False
         _sync(target.parent)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dbp.errors import CheckpointError
+from dbp.storage.alongside import alongside
 from dbp.storage.array_file import Array, ArrayFileError, read_arrays, write_arrays
 from dbp.storage.atomic_files import Json, make_folder, storage_error
 
@@ -72,10 +73,11 @@ class CheckpointStore:
         """Where the checkpoint of `step` is, or would be."""
         return self.folder / f"step-{step:08d}.safetensors"
 
-    def save(self, checkpoint: Checkpoint) -> Path:
+    def save(self, checkpoint: Checkpoint, first: Callable[[], None] | None = None) -> Path:
         """Write a checkpoint, then remove those beyond the newest `keep`; return its path. StorageError if it fails.
 
-        If it fails, every older checkpoint is still there. A step that exists is replaced as a whole.
+        If it fails, every older checkpoint is still there. A step that exists is replaced as a whole. `first` is to be done before
+        the checkpoint is there; it is called in another thread while the file is written, and the checkpoint fails if it fails.
         """
         if checkpoint.step < 0:
             raise ValueError(f"step is {checkpoint.step}; expected 0 or more")
@@ -84,7 +86,8 @@ class CheckpointStore:
         path = self.path(checkpoint.step)
         metadata: dict[str, Json] = {"step": checkpoint.step, "metadata": dict(checkpoint.metadata)}
         self._doubtful.add(checkpoint.step)
-        write_arrays(path, checkpoint.arrays, metadata)
+        with alongside(first) as wait:
+            write_arrays(path, checkpoint.arrays, metadata, wait)
         self._doubtful.discard(checkpoint.step)
         self._retire(checkpoint.step)
         return path

@@ -31,10 +31,10 @@ class MirroredCheckpoints(CheckpointStore):
     mirror: Mirror | None = None
     epoch: int | None = None
 
-    def save(self, checkpoint: Checkpoint) -> Path:
+    def save(self, checkpoint: Checkpoint, first: Callable[[], None] | None = None) -> Path:
         """See `CheckpointStore`. Metrics and log up to here are at the URI as well when this returns."""
         mirror = self._mirror
-        path = super().save(checkpoint)
+        path = super().save(checkpoint, first)
         mirror.put_lines()
         mirror.put(path, self._name(self._own, checkpoint.step))
         self.before_save()  # what a newer run may not have seen does not count as saved

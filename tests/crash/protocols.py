@@ -13,6 +13,7 @@ from dbp.storage import array_file, atomic_files
 from dbp.storage.checkpoints import Checkpoint, CheckpointStore
 
 Save = Callable[[CheckpointStore, Checkpoint], object]
+Ready = Callable[[], None] | None
 
 
 def checkpoint(step: int, values: int = 2_500) -> Checkpoint:
@@ -24,7 +25,7 @@ def _real(store: CheckpointStore, new: Checkpoint) -> object:
     return store.save(new)
 
 
-def _with_writer(write: Callable[[Path, Iterable[bytes]], None]) -> Save:
+def _with_writer(write: Callable[[Path, Iterable[bytes], Ready], None]) -> Save:
     def save(store: CheckpointStore, new: Checkpoint) -> object:
         real, array_file.write_chunks = array_file.write_chunks, write
         try:
@@ -35,7 +36,7 @@ def _with_writer(write: Callable[[Path, Iterable[bytes]], None]) -> Save:
     return save
 
 
-def _in_place(target: Path, chunks: Iterable[bytes]) -> None:
+def _in_place(target: Path, chunks: Iterable[bytes], ready: Ready) -> None:
     """Into the file itself; all is synced before it counts."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for chunk in chunks:
@@ -45,7 +46,7 @@ def _in_place(target: Path, chunks: Iterable[bytes]) -> None:
     atomic_files._sync(target.parent)
 
 
-def _renamed_first(target: Path, chunks: Iterable[bytes]) -> None:
+def _renamed_first(target: Path, chunks: Iterable[bytes], ready: Ready) -> None:
     """Everything is synced, but the data after the rename."""
     temporary = target.with_name(".dbp-x.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT)
