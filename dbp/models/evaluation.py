@@ -1,4 +1,4 @@
-"""What an evaluation found: two records, which are mappings of plain values, too. Formulas and sources: docs/models.md."""
+"""What an evaluation found: three records, which are mappings of plain values, too. Formulas and sources: docs/models.md."""
 
 from __future__ import annotations
 
@@ -89,6 +89,39 @@ class ClassEvaluation(Evaluation):
     classes: tuple[ClassMeasures, ...]  # in the order of the model's classes
     confusion: tuple[tuple[float, ...], ...]  # [true class][predicted class]: rows, or the sum of their weights
     calibration: tuple[Calibration, ...] | None
+
+
+@dataclass(frozen=True)
+class LabelMeasures:
+    """One label of several that a row may have."""
+
+    target: str  # its column
+    label: Label  # the class of the column that says that a row has it
+    support: float  # rows that have it, or the sum of their weights
+    predicted: float  # rows it was predicted for, or the sum of their weights
+    precision: float
+    recall: float
+    f1: float
+    roc_auc: float
+    log_loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class LabelEvaluation(Evaluation):
+    """Measures of a model of several labels per row."""
+
+    rows: int
+    weight: float | None  # the sum of the weights, where rows have some
+    accuracy: float  # of rows with all labels right
+    hamming_loss: float  # the share of labels that are wrong
+    f1_micro: float  # of all labels of all rows together
+    f1_macro: float  # the mean over labels
+    f1_samples: float  # the mean over rows that have a label or were given one
+    log_loss: float  # natural logarithm, the mean over labels
+    roc_auc: float  # the mean over labels
+    roc_auc_error: float | None  # None: exact; else it is off by at most this
+    rms: float
+    labels: tuple[LabelMeasures, ...]
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class Model:
         return decoded[:, 0] if decoded.ndim == 2 and decoded.shape[1] == 1 else decoded
 
     def evaluate(self, table: str | Path | pa.Table, weight: str | None = None) -> Evaluation:
-        """Return how well it predicts a table that has the targets: a `ClassEvaluation` or a `NumberEvaluation`.
+        """Return how well it predicts a table that has the targets: a `ClassEvaluation`, `LabelEvaluation` or `NumberEvaluation`.
 
         `weight` is a column that says how much each row counts. The measures do not depend on how a file is read. DataError
         where a column is missing, a value cannot be used, or there are no rows.
