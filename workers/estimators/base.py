@@ -6,7 +6,7 @@ import math
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,6 @@ class _Fit:
 
 class Multilayer(BaseEstimator):  # type: ignore[misc]
     """A fully connected network. Use `MLPClassifier` or `MLPRegressor`."""
-
-    _loss: ClassVar[LossName]
 
     n_outputs_: int
     t_: int  # rows seen by sgd or adam
@@ -153,6 +151,11 @@ class Multilayer(BaseEstimator):  # type: ignore[misc]
         dtype = (np.float64, np.float32) if first else self.coefs_[0].dtype
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=dtype, reset=first, **options)
         return _dense(X), y
+
+    @property
+    @abstractmethod
+    def _loss(self) -> LossName:
+        """The loss that is minimised."""
 
     @abstractmethod
     def _validated(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,6 @@ class MLPRegressor(RegressorMixin, Multilayer):  # type: ignore[misc]
     Parameters and attributes are those of scikit-learn's class, and `workers`: the number of Ray workers, 0 for this process; the
     network has the same bits for any number. docs/from-scikit-learn.md lists each one and what is different.
     """
-
-    _loss: ClassVar[LossName] = "squared_error"
 
     def __init__(
         self,
@@ -82,6 +80,10 @@ class MLPRegressor(RegressorMixin, Multilayer):  # type: ignore[misc]
             workers=workers,
         )
         self.loss = loss
+
+    @property
+    def _loss(self) -> LossName:
+        return "squared_error"
 
     def _validated(
         self, X: Any, y: Any, first: bool, one_epoch: bool, classes: Any
