@@ -20,6 +20,7 @@ _NAMES = {
     "mae": "mean absolute error",
     "r2": "R2",
     "max_error": "largest error",
+    "poisson_deviance": "mean Poisson deviance",
     "weight": "sum of weights",
 }
 _LABEL_NAMES = {"accuracy": "accuracy (all labels right)", "f1_macro": "F1, mean over labels"}

@@ -50,7 +50,7 @@ network:
   start_from: null              # a model.safetensors to go on from, with its encoding of columns; relative to this file's folder
   start_sha256: null            # the SHA-256 of its parameters; null: any
 
-loss: $loss$loss_gap# cross_entropy (classification), binary_cross_entropy (multilabel), squared_error, huber or absolute_error
+loss: $loss$loss_gap# squared_error, cross_entropy, binary_cross_entropy (multilabel), huber, absolute_error or poisson
 huber_delta: 1.0                # of huber: beyond this error a line, not a square
 
 optimizer:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from dbp import Network
 
 TRAINABLE = ("identity", "sigmoid", "tanh", "relu", "softplus", "leaky_relu")
-LOSSES = ("squared_error", "cross_entropy", "huber", "absolute_error", "binary_cross_entropy")
-OF_NET_INPUTS = ("cross_entropy", "binary_cross_entropy")
+LOSSES = ("squared_error", "cross_entropy", "huber", "absolute_error", "binary_cross_entropy", "poisson")
+OF_NET_INPUTS = ("cross_entropy", "binary_cross_entropy", "poisson")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ def problem(sizes, activations, loss: str, rows: int, seed: int, spread: float =
     inputs = draw.standard_normal((rows, sizes[0]))
     if loss not in OF_NET_INPUTS:
         targets = draw.standard_normal((rows, sizes[-1]))
+    elif loss == "poisson":
+        targets = draw.poisson(2, (rows, sizes[-1])).astype(float)
     elif loss == "binary_cross_entropy":
         targets = draw.integers(0, 2, (rows, sizes[-1])).astype(float)
     elif sizes[-1] == 1:

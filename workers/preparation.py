@@ -41,6 +41,7 @@ def open_dataset(job: Job) -> Dataset:
         columns=_column_options(job),
         split=_split_rule(job),
         compact=job.data.compact,
+        counts=job.loss == "poisson",
     )
 
 

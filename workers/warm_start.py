@@ -20,7 +20,7 @@ from dbp.errors import DataError, JobFileError, ModelFileError, Problem
 from dbp.jobs.job import Job
 from dbp.jobs.wording import show
 from dbp.models.model import Model, load_model
-from dbp.network.losses import CROSS_ENTROPIES
+from dbp.network.losses import WITH_OUTPUT_FUNCTION
 
 _MOST_SHOWN = 5
 
@@ -90,8 +90,8 @@ def _network_problems(job: Job, start: Model) -> Iterator[Problem]:
     outputs = options.outputs or by_default
     if outputs != network.sizes[-1]:
         yield _differs(job, "network.outputs", outputs, network.sizes[-1])
-    # Outputs are logits with cross-entropy, and the values themselves with every other loss.
-    if (job.loss in CROSS_ENTROPIES) != start.has_probabilities:
+    # Outputs are logits with cross-entropy, logarithms with poisson, and the values themselves with every other loss.
+    if WITH_OUTPUT_FUNCTION.get(job.loss) != WITH_OUTPUT_FUNCTION.get(start.loss):
         yield _differs(job, "loss", job.loss, start.loss)
 
 

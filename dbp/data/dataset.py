@@ -56,6 +56,7 @@ class Dataset:
     columns: ColumnOptions = NO_OPTIONS
     plans: tuple[FeaturePlan, ...] = ()  # one per feature
     held_out: bytes | None = None  # a bit per row of the training table, where a column decides on the validation rows
+    counts: bool = False  # whether the targets of a regression are counts or rates, 0 or more
     compact: str | None = None  # the type that inputs are kept in, where they stay as the table has them
 
     @classmethod
@@ -71,6 +72,7 @@ class Dataset:
         columns: ColumnOptions | None = None,
         split: SplitRule | None = None,
         compact: bool = False,
+        counts: bool = False,
     ) -> Dataset:
         """Open the tables and check all that their metadata and their first rows can tell. DataError names file and column.
 
@@ -97,7 +99,9 @@ class Dataset:
             )
         plans = plan_features(table, chosen, options, splitting)
         kept = str(compact_type(table, plans)) if compact else None
-        dataset = cls(train, validation, chosen, targets, task, seed, weight, options, plans, compact=kept)
+        dataset = cls(
+            train, validation, chosen, targets, task, seed, weight, options, plans, counts=counts, compact=kept
+        )
         dataset.__dict__["_train_table"] = table  # which is open already
         tables = [table]
         if dataset._validation_table is not None:
@@ -149,6 +153,7 @@ class Dataset:
             task=self.task,
             standardize=standardize,
             standardize_target=standardize_target,
+            counts=self.counts,
             plans=self.plans,
             options=self.columns,
             zoned=[plan.name for plan in self.plans if plan.kind == "date" and _is_zoned(schema, plan.name)],
@@ -195,7 +200,7 @@ class Dataset:
         table, rows = self._read(part, start, stop)
         quantities = [quantity for plan in self.plans for quantity in plan.quantities]
         if self.task == "regression":
-            quantities += [Quantity(name) for name in self.targets]
+            quantities += [Quantity(name, least=0.0 if self.counts else None) for name in self.targets]
         label = {"regression": None, "classification": self.targets[0], "multilabel": self.targets}[self.task]
         categories = [plan for plan in self.plans if plan.kind == "category"]
         return summarize(table, quantities, label, rows, self.weight, categories, self.columns.most_categories)

@@ -44,6 +44,7 @@ class Encoding:
     warnings: tuple[str, ...] = ()
     rules: tuple[ColumnRule, ...] = ()  # per feature; (): each is a number, and none may be missing
     labels: tuple[LabelPair, ...] = ()  # per target of a multilabel task: the classes for which an output is 0 and 1
+    counts: bool = False  # whether the targets of a regression are counts or rates: 0 or more, and taken as they are
 
     @property
     def width(self) -> int:
@@ -71,6 +72,7 @@ class Encoding:
         task: Task,
         standardize: bool,
         standardize_target: bool,
+        counts: bool = False,
         plans: Sequence[FeaturePlan] = (),
         options: ColumnOptions | None = None,
         zoned: Collection[str] = (),
@@ -100,6 +102,7 @@ class Encoding:
             warnings=(*warnings, *more),
             rules=() if all(rule.is_plain for rule in rules) else tuple(rules),
             labels=tuple(label_pair(summary.labels_of[name]) for name in targets) if task == "multilabel" else (),
+            counts=counts,
         )
 
     def target_units(self) -> NDArray[np.float64]:
@@ -201,7 +204,7 @@ class Encoding:
             for place, (name, pair) in enumerate(zip(self.targets, self.labels, strict=True)):
                 known[:, place] = class_places(rows.column(name), name, pair, source, places)
             return known
-        wide = numbers_of(rows, self.targets, source, places)
+        wide = numbers_of(rows, self.targets, source, places, least=0.0 if self.counts else None)
         return _scaled(wide, self.target_mean, self.target_scale, dtype, self.targets, source, places)
 
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
@@ -231,6 +234,7 @@ class Encoding:
             "target_scale": list(self.target_scale),
             **({"columns": [rule.to_json() for rule in self.rules]} if self.rules else {}),
             **({"labels": [list(pair) for pair in self.labels]} if self.labels else {}),
+            **({"counts": True} if self.counts else {}),
         }
 
     @classmethod
@@ -254,13 +258,17 @@ class Encoding:
         else:
             right &= len(lists["targets"]) == 1 and len(lists["classes"]) > 1 and _are_classes(lists["classes"])
         right &= not labels or value["task"] == "multilabel"
+        counts = value.get("counts", False)
+        right &= counts is False or (counts is True and value["task"] == "regression")
+        right = right and (not counts or (not any(lists["target_mean"]) and set(lists["target_scale"]) == {1}))
         # Compared, not converted: a whole number of 400 digits has no float.
         right = right and all(abs(x) <= sys.float_info.max for name in _NUMBERS for x in lists[name])
         right = right and all(x > 0 for name in ("scale", "target_scale") for x in lists[name])
         right = right and _leaves_truth_alone(rules, lists["mean"], lists["scale"])
         if not right:
             raise ValueError("an encoding of columns that does not fit together")
-        return cls(task=cast(Task, value["task"]), rules=rules, labels=cast("tuple[LabelPair, ...]", labels), **lists)
+        pairs = cast("tuple[LabelPair, ...]", labels)
+        return cls(task=cast(Task, value["task"]), rules=rules, labels=pairs, counts=bool(counts), **lists)
 
     def _array(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         others = [name for name, rule in zip(self.features, self.column_rules, strict=True) if rule.kind != "number"]
@@ -317,9 +325,9 @@ def _require(table: pa.Table | pa.RecordBatch, names: Sequence[str], source: str
 
 
 def numbers_of(
-    table: pa.Table | pa.RecordBatch, names: Sequence[str], source: str, places: Places
+    table: pa.Table | pa.RecordBatch, names: Sequence[str], source: str, places: Places, least: float | None = None
 ) -> NDArray[np.float64]:
-    """Return columns of numbers (rows, names). DataError for columns and cells that cannot be used."""
+    """Return columns of numbers (rows, names), of at least `least`. DataError for columns and cells that cannot be used."""
     from dbp.data.columns import bad_numbers, is_number, numbers
 
     _require(table, names, source)
@@ -329,7 +337,7 @@ def numbers_of(
         if not is_number(column.type):
             raise DataError(f"{source}: column {name!r} holds {column.type}; expected numbers, as in training")
         wide[:, index] = numbers(column)
-        cells = bad_numbers(column, wide[:, index], places)
+        cells = bad_numbers(column, wide[:, index], places, least)
         if cells is not None:
             raise DataError(f"{source}: {cells.describe(name)}")
     return wide

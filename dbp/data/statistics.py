@@ -191,7 +191,7 @@ def values_of(
     """Return the numbers (rows,) in float64, NaN where one is missing, and the cells that cannot be used."""
     if quantity.part is None:
         values = numbers(column)
-        return values, bad_numbers(column, values, row_numbers, missing_too=quantity.fill is not None)
+        return values, bad_numbers(column, values, row_numbers, quantity.least, missing_too=quantity.fill is not None)
     parts, cells = date_parts(column, [quantity.part], row_numbers)
     values = parts[:, 0]
     if cells is None and quantity.fill is None and np.isnan(values).any():

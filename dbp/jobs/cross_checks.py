@@ -27,6 +27,7 @@ _THRESHOLD = (
 _FUNCTIONS = {  # that are part of a loss
     "cross_entropy": "softmax (or logistic function)",
     "binary_cross_entropy": "logistic function",
+    "poisson": "exponential function",
 }
 
 
@@ -112,7 +113,7 @@ def _s(count: int) -> str:
 
 def _loss(values: Values) -> Iterator[Problem]:
     loss, task = _loss_name(values), values.get("task")
-    if loss in ("huber", "absolute_error") and task == "classification":
+    if loss in ("huber", "absolute_error", "poisson") and task == "classification":
         yield Problem(
             "loss", f"{loss} measures quantities; expected cross_entropy or squared_error with task: classification"
         )
@@ -203,6 +204,8 @@ def _columns(values: Values) -> Iterator[Problem]:
         if isinstance(name, str) and name in targets:
             yield Problem("data.features", f"column {show(name)} is also the target; expected other columns")
     task = values.get("task")
+    if task == "regression" and _loss_name(values) == "poisson" and data.get("standardize_target") is True:
+        yield Problem("data.standardize_target", "counts cannot be standardised; expected false with loss: poisson")
     if task not in ("classification", "multilabel"):
         return
     if task == "classification" and len(targets) > 1:

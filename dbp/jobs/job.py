@@ -48,9 +48,9 @@ class Job(Section):
     loss: LossName = Field(
         default="squared_error",
         description="The error to minimise: half the squared error (the derivation's), the cross-entropy of class "
-        "probabilities, that of each label by itself (binary_cross_entropy), or, for a regression with outliers, `huber` or "
-        "`absolute_error`. By default cross_entropy for classification, binary_cross_entropy for multilabel and squared_error for "
-        "regression.",
+        "probabilities, that of each label by itself (binary_cross_entropy), or, for a regression, with outliers `huber` or "
+        "`absolute_error`, of counts or rates `poisson` (half the Poisson deviance; the output is exponential). By default "
+        "cross_entropy for classification, binary_cross_entropy for multilabel and squared_error for regression.",
     )
     huber_delta: float = Field(
         default=1.0,
@@ -215,8 +215,8 @@ class Job(Section):
 
     @property
     def standardizes_target(self) -> bool:
-        """Whether targets are standardised: never where they are classes, else as asked for, by default as the features."""
-        if self.task != "regression":
+        """Whether targets are standardised: never classes and counts, else as asked for, by default as the features."""
+        if self.task != "regression" or self.loss == "poisson":
             return False
         asked = self.data.standardize_target
         return self.data.standardize if asked is None else asked

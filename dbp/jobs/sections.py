@@ -147,7 +147,7 @@ class DataOptions(Section):
     standardize_target: bool | None = Field(
         default=None,
         description="Do the same with the targets of a regression (predictions come back in the original unit). "
-        "By default as `standardize`; never where targets are classes.",
+        "By default as `standardize`; never where targets are classes, or counts with loss: poisson.",
     )
     weight: _Column | None = Field(
         default=None,
@@ -200,8 +200,8 @@ class NetworkOptions(Section):
     )
     output_activation: ActivationName = Field(
         default="identity",
-        description="Activation of the output layer. With cross_entropy and binary_cross_entropy it must be identity: "
-        "the softmax (or the logistic function, for one output and for labels) is part of the loss.",
+        description="Activation of the output layer. With cross_entropy, binary_cross_entropy and poisson it must be "
+        "identity: the softmax (logistic, exponential) function is part of the loss.",
     )
     outputs: _Units | None = Field(
         default=None,

@@ -129,7 +129,7 @@ class Evaluator:
             return ClassMeter(encoding.classes, outputs, self.model.loss, self.rows, weighted)
         if encoding.task == "multilabel":
             return LabelMeter(encoding.targets, encoding.labels, self.rows, weighted)
-        return NumberMeter(encoding.targets, encoding.target_units(), self.rows, weighted)
+        return NumberMeter(encoding.targets, encoding.target_units(), self.rows, weighted, encoding.counts)
 
 
 @dataclass(frozen=True)

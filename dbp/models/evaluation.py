@@ -154,6 +154,7 @@ class NumberEvaluation(Evaluation):
     mae: float
     r2: float
     max_error: float
+    poisson_deviance: float | None  # the mean over rows and targets, of a model trained with poisson
     targets: tuple[TargetMeasures, ...]
     points: Points = field(metadata={"plain": False})
 

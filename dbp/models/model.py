@@ -18,7 +18,7 @@ from dbp.models.evaluating import Evaluator
 from dbp.models.evaluation import Evaluation
 from dbp.network.activations import ActivationName
 from dbp.network.backprop import predicted_classes, predicted_labels
-from dbp.network.losses import CROSS_ENTROPIES, LossName, label_probabilities, loss_code, probabilities
+from dbp.network.losses import CROSS_ENTROPIES, LossName, label_probabilities, loss_code, probabilities, rates
 from dbp.network.network import Network
 from dbp.storage.array_file import ArrayFileError, read_arrays, write_arrays
 from dbp.storage.remote import MissingFileError, open_folder
@@ -94,7 +94,7 @@ class Model:
             return self.encoding.decode(predicted_classes(outputs, logits=self.has_probabilities))
         if self.encoding.task == "multilabel":
             return self.encoding.decode(predicted_labels(outputs))
-        decoded = self.encoding.decode(outputs)
+        decoded = self.encoding.decode(rates(outputs) if self.loss == "poisson" else outputs)
         return decoded[:, 0] if decoded.ndim == 2 and decoded.shape[1] == 1 else decoded
 
     def evaluate(self, table: str | Path | pa.Table, weight: str | None = None) -> Evaluation:
@@ -188,6 +188,10 @@ def _check_fit(network: Network, encoding: Encoding, loss: LossName) -> None:
     """Raise ValueError where the network's first or last layer is not as wide as the columns need, or the loss not of the task."""
     if (encoding.task == "multilabel") != (loss == "binary_cross_entropy"):
         raise ValueError(f"the loss {loss} for a {encoding.task} model")
+    if encoding.counts != (loss == "poisson"):
+        raise ValueError(
+            f"the loss {loss} for a model {'of counts' if encoding.counts else 'whose targets are no counts'}"
+        )
     width, outputs = network.sizes[0], network.sizes[-1]
     if width != encoding.width:
         what = "inputs of its columns" if encoding.rules else "features"

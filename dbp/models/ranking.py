@@ -8,6 +8,7 @@ scores being those in one bin, and the result says how far it can be off. Which 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ _COUNTERS = 1 << 24  # of all classes together, for rows of a class and for othe
 _REACH = 40.0  # of the log-odds that bins tell apart
 
 Floats = NDArray[np.float64]
-Known = NDArray[np.int32] | NDArray[np.bool_]
+Known = NDArray[Any]  # int32 (rows,), or truth (rows, columns)
 
 
 class Ranking:
@@ -56,16 +57,16 @@ class Ranking:
         off; None: by nothing."""
         if not self.exact:
             return self._binned()
-        scores, classes = np.concatenate(self._scores), np.concatenate(self._classes)
+        scores = np.concatenate(self._scores)
+        classes = np.concatenate(self._classes)
         weights = np.concatenate(self._weights) if self._weighted else None
         columns = range(self._columns)
         return [area(scores[:, c], self._mine(classes, c), weights) for c in columns], None
 
     def _mine(self, classes: Known, column: int) -> NDArray[np.bool_]:
         """Return whether each row is of the column's class."""
-        if classes.ndim == 2:
-            return classes[:, column] != 0
-        mine: NDArray[np.bool_] = classes == (1 if self._columns == 1 else column)
+        mine: NDArray[np.bool_]
+        mine = classes[:, column] != 0 if classes.ndim == 2 else classes == (1 if self._columns == 1 else column)
         return mine
 
     def _places(self, scores: Floats) -> NDArray[np.intp]:

@@ -21,7 +21,7 @@ from dbp.errors import InputError
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")  # in the order of native/dispatch.c
 PAD = 16  # as in native/lanes.h
 FEATURES = 96  # as in native/products.h
-LOSSES = 5  # as in native/losses.h
+LOSSES = 6  # as in native/losses.h
 VARIABLE = "DBP_INSTRUCTIONS"
 
 _LIBRARY = Path(os.environ.get("DBP_KERNEL") or Path(__file__).with_name("_kernel.so"))  # another one: `make sanitize`

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dbp.data.encoding import Encoding
 from dbp.models.model import Model
 from dbp.network.backprop import predicted_labels
+from dbp.network.losses import rates
 from dbp.reports.facts import Confusion, LabelCounts, Outcome, Residuals
 
 Array = NDArray[np.floating]
@@ -30,7 +31,9 @@ def outcome(model: Model, inputs: Array, targets: Array | NDArray[np.int32], of:
         return Outcome(len(inputs), of, confusion=_confusion(model, predictions, targets.astype(np.int64)))
     if encoding.task == "multilabel":
         return Outcome(len(inputs), of, labels=_labels(encoding, predicted_labels(predictions), targets > 0.5))
-    return Outcome(len(inputs), of, residuals=_residuals(encoding, predictions, targets.astype(np.float64)))
+    return Outcome(
+        len(inputs), of, residuals=_residuals(encoding, _values(model, predictions), targets.astype(np.float64))
+    )
 
 
 def _confusion(model: Model, predictions: Array, known: NDArray[np.int64]) -> Confusion:
@@ -40,6 +43,10 @@ def _confusion(model: Model, predictions: Array, known: NDArray[np.int64]) -> Co
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(counts, (known, predicted), 1)
     return Confusion(tuple(classes), counts)
+
+
+def _values(model: Model, outputs: Array) -> Array:
+    return rates(outputs) if model.loss == "poisson" else outputs
 
 
 def _labels(encoding: Encoding, predicted: NDArray[np.bool_], known: NDArray[np.bool_]) -> tuple[LabelCounts, ...]:

@@ -96,6 +96,8 @@ def sample_loss(y: Row, t: Row, loss: str) -> float:
         )
     if loss == "absolute_error":
         return math.fsum(abs(a - b) for a, b in zip(y, t, strict=True))
+    if loss == "poisson":
+        return math.fsum(math.exp(r) - b * r + (b * math.log(b) if b else 0.0) - b for r, b in zip(y, t, strict=True))
     if len(y) == 1 or loss == "binary_cross_entropy":
         return math.fsum(max(r, 0.0) + math.log1p(math.exp(-abs(r))) - b * r for r, b in zip(y, t, strict=True))
     top = max(y)
@@ -109,6 +111,8 @@ def sample_error(y: Row, t: Row, loss: str) -> list[float]:
         y = softmax(y)
     elif loss == "binary_cross_entropy":
         y = [_logistic(r) for r in y]
+    elif loss == "poisson":
+        y = [math.exp(r) for r in y]
     errors = [a - b for a, b in zip(y, t, strict=True)]
     if loss == "huber":
         return [min(max(error, -1.0), 1.0) for error in errors]

@@ -36,12 +36,14 @@ IRIS_X, IRIS_Y = load_iris(return_X_y=True)
 IRIS_X = scale(IRIS_X)
 BINARY_Y = np.where(IRIS_Y == 1, "versicolor", "other")
 LABELS_Y = np.column_stack([IRIS_Y == 1, IRIS_X[:, 1] > 0, IRIS_X[:, 0] + IRIS_X[:, 2] > 1]).astype(int)
+COUNTS_Y = np.random.default_rng(0).poisson(np.exp(0.2 * IRIS_X[:, 0])).astype(float)
 DIABETES_X, DIABETES_Y = (scale(part) for part in load_diabetes(return_X_y=True))
 
 PROBLEMS = {
     "several classes": ("MLPClassifier", IRIS_X, IRIS_Y),
     "two classes": ("MLPClassifier", IRIS_X, BINARY_Y),
     "several labels": ("MLPClassifier", IRIS_X, LABELS_Y),
+    "counts": ("MLPRegressor", IRIS_X, COUNTS_Y),
     "one number": ("MLPRegressor", DIABETES_X, DIABETES_Y),
 }
 
@@ -54,6 +56,7 @@ def both(problem: str, weighted: bool = False, **parameters):
     """scikit-learn's estimator and dbp's, fitted alike."""
     name, X, y = PROBLEMS[problem]
     weights = weights_for(len(X)) if weighted else None
+    parameters |= {"loss": "poisson"} if problem == "counts" else {}
     made = [getattr(module, name)(random_state=3, **parameters) for module in (theirs, ours)]
     return [estimator.fit(X, y, sample_weight=weights) for estimator in made]
 
@@ -131,7 +134,7 @@ def test_the_solvers_that_only_dbp_has_reach_it_too(solver):
 def test_predictions_are_scikit_learns(problem):
     reference, found = both(problem, max_iter=20)
     X, y = PROBLEMS[problem][1:]
-    if problem == "one number":
+    if problem in ("one number", "counts"):
         np.testing.assert_allclose(found.predict(X), reference.predict(X), rtol=1e-9)
     else:
         np.testing.assert_array_equal(found.predict(X), reference.predict(X))
@@ -322,7 +325,8 @@ def test_a_stored_estimator_predicts_the_same_and_goes_on_training(way, tmp_path
 
 
 REFUSED = [
-    ({"loss": "poisson"}, "loss is 'poisson'; expected one of: squared_error .*Poisson"),
+    ({"loss": "gamma"}, "loss is 'gamma'; expected one of: squared_error, poisson"),
+    ({"loss": "poisson"}, "is below 0; expected counts or rates of 0 or more"),
     ({"solver": "newton"}, "solver is 'newton'; expected one of: sgd, adam, lbfgs"),
     ({"activation": "gelu"}, "activation is 'gelu'"),
     ({"alpha": -1}, "alpha is -1; expected a number of 0 or more"),

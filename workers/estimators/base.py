@@ -210,7 +210,7 @@ class Multilayer(BaseEstimator):  # type: ignore[misc]
             return
         if self._loss != "squared_error":
             raise ValueError(
-                "solver='levenberg_marquardt' needs the squared error, and a classifier has the log loss; "
+                f"solver='levenberg_marquardt' needs the squared error, and the loss is {self._loss}; "
                 f"expected one of: {', '.join((*STOCHASTIC, *FULL_BATCH[:-1]))}"
             )
         if network.parameter_count > MOST_PARAMETERS:

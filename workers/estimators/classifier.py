@@ -79,7 +79,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):  # type: ignore[misc]
         elif len(labels) != len(self.classes_):
             raise ValueError(f"y has {len(labels)} labels per row; expected {len(self.classes_)}, as in the last fit")
         self.n_outputs_ = len(labels)
-        return y
+        return np.asarray(y)
 
     def _output_activation(self) -> str:
         return "softmax" if len(self.classes_) > 2 and not self._several else "logistic"

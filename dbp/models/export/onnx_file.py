@@ -53,6 +53,8 @@ def onnx_bytes(portable: Portable, inputs: Inputs | None = None) -> bytes:
     elif portable.task == "multilabel":
         _labels(graph, portable, raw, wide, valid)
     else:
+        if portable.loss == "poisson":
+            wide = graph.add("Exp", wide)
         units = graph.add("Mul", wide, graph.constant(portable.target_scale, np.float64))
         values = graph.add("Add", units, graph.constant(portable.target_mean, np.float64))
         _give_numbers(graph, "prediction", values, valid, len(portable.targets))

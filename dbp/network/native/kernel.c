@@ -129,6 +129,12 @@ static void error_signal(const network *net, const layer *last, int64_t rows, kn
         for (int64_t m = 0; m < rows; m++)
             logistic_loss(outputs, last->output + m * stride, t + m * outputs, want.weights ? want.weights + m : NULL, 0,
                           last->delta + m * stride, sums);
+    } else if (net->loss == POISSON) {
+        if (outputs == 1) poisson_loss(rows, last->output, t, want.weights, 1, last->delta, sums);
+        else
+            for (int64_t m = 0; m < rows; m++)
+                poisson_loss(outputs, last->output + m * stride, t + m * outputs, want.weights ? want.weights + m : NULL, 0,
+                             last->delta + m * stride, sums);
     } else if (outputs == 1) {
         residuals((int)net->loss, net->limit, rows, last->output, t, want.weights, 1, last->delta, sums);
     } else {

@@ -7,7 +7,7 @@
 
 #include "functions.h"
 
-enum loss { SQUARED_ERROR, CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, BINARY_CROSS_ENTROPY, LOSSES };
+enum loss { SQUARED_ERROR, CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, BINARY_CROSS_ENTROPY, POISSON, LOSSES };
 
 typedef struct {
     double loss[PAD];
@@ -83,6 +83,24 @@ static void logistic_loss(int64_t count, const real *r, const real *t, const rea
             sums->loss[chain] += (double)w * (double)loss[j];
             sums->squared_error[chain] += (double)w * ((double)error[j] * (double)error[j]);
             delta[from + j] = w * error[j];
+        }
+    }
+}
+
+/* Half the Poisson deviance, exp r - t r + t log t - t (Nelder & Wedderburn 1972); delta = exp r - t. Weighted as above. */
+static void poisson_loss(int64_t count, const real *r, const real *t, const real *weight, int weight_step, real *delta,
+                         chains *sums) {
+    for (int64_t from = 0; from < count; from += LANES) {
+        int width = (int)(count - from < LANES ? count - from : LANES);
+        real net[LANES] = {0}, rate[LANES];
+        memcpy(net, r + from, width * sizeof(real));
+        store(rate, exp_(load(net)));
+        for (int j = 0, chain = (int)(from % PAD); j < width; j++, chain++) {
+            real w = weight ? weight[weight_step * (from + j)] : 1, error = rate[j] - t[from + j];
+            double known = (double)t[from + j], least = known > 0 ? known * log_(known) - known : 0;
+            sums->loss[chain] += (double)w * ((double)rate[j] - known * (double)net[j] + least);
+            sums->squared_error[chain] += (double)w * ((double)error * (double)error);
+            delta[from + j] = w * error;
         }
     }
 }

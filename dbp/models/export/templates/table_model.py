@@ -100,7 +100,11 @@ class TableModel:
             columns = [np.array(pair)[there[:, place]] for place, pair in enumerate(description["labels"])]
             alike = len({column.dtype.kind for column in columns}) == 1
             return np.column_stack(columns if alike else [column.astype(object) for column in columns])
-        values = outputs.astype(np.float64) * description["target_scale"] + description["target_mean"]
+        wide = outputs.astype(np.float64)
+        if description["loss"] == "poisson":
+            with np.errstate(over="ignore"):
+                wide = np.exp(wide)
+        values = wide * description["target_scale"] + description["target_mean"]
         return values[:, 0] if values.shape[1] == 1 else values
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ def models(draw) -> Model:
     """Networks of up to four layers, with columns of very different sizes."""
     loss = draw(st.sampled_from(LOSSES))
     multilabel = loss == "binary_cross_entropy"
-    classification = loss == "cross_entropy" or (not multilabel and draw(st.booleans()))
+    classification = loss == "cross_entropy" or (loss not in OF_NET_INPUTS and draw(st.booleans()))
     classes = draw(st.sampled_from(list(KINDS.values()))) if classification else ()
     features = draw(st.integers(1, 6))
     outputs = len(classes) if classes else draw(st.integers(1, 4))
@@ -46,10 +46,14 @@ def models(draw) -> Model:
     mean, scale = tuple((random.standard_normal(features) * tens).tolist()), tuple(tens.tolist())
     targets = ("kind",) if classes else tuple(f"t{place}" for place in range(outputs))
     spreads = () if classes or multilabel else tuple((10.0 ** random.integers(-6, 7, outputs)).tolist())
+    moved = tuple(np.multiply(spreads, 0.7).tolist())
+    if loss == "poisson":
+        moved, spreads = (0.0,) * outputs, (1.0,) * outputs
     encoding = Encoding(
         *(tuple(f"c{place}" for place in range(features)), mean, scale, targets),
         "classification" if classes else "multilabel" if multilabel else "regression",
-        *(classes, tuple(np.multiply(spreads, 0.7).tolist()), spreads),
+        *(classes, moved, spreads),
+        counts=loss == "poisson" and not classes,
         labels=tuple(draw(st.sampled_from(PAIRS)) for _ in targets) if multilabel else (),
     )
     return Model(network, theta, encoding, loss)
@@ -66,6 +70,9 @@ def check(model: Model, rows: np.ndarray, found: dict[str, np.ndarray]) -> None:
     if model.encoding.task == "regression":
         wanted = model.encoding.decode(raw)
         units = np.maximum(1, np.abs(raw)) * model.encoding.target_scale
+        if model.encoding.counts:
+            wanted = np.exp(raw.astype(np.float64))
+            units = np.maximum(1, np.abs(raw)) * np.maximum(1, wanted)
         assert np.max(np.abs(found["prediction"].reshape(wanted.shape) - wanted) / units) <= tolerance
         return
     if model.has_probabilities:
