@@ -286,6 +286,12 @@ def test_a_row_of_weight_2_counts_like_two_rows(loss: LossName, width: int, seed
     )
 
 
+def test_a_count_below_0_is_refused() -> None:
+    network = Network((2, 1), ("identity",))
+    with pytest.raises(ValueError, match="targets: -1 is below 0; expected counts or rates"):
+        gradient_sum(network, np.zeros(3), np.zeros((2, 2)), [[3.0], [-1.0]], "poisson")
+
+
 def test_weights_of_1_change_no_bit() -> None:
     network = Network((4, 5, 1), ("tanh", "identity"))
     draw = np.random.default_rng(0)
