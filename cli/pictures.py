@@ -25,6 +25,7 @@ _NAMED = 60  # classes up to which the axes name them
 _CURVES = 10  # classes up to which each has its own calibration curve
 _FEW_ROWS = 10  # a class's share among fewer says little
 _TARGETS = 6  # targets that are drawn
+_LABELS = 50  # labels that are drawn
 _LABEL_LENGTH = 24
 
 
@@ -65,7 +66,7 @@ def _pictures(found: Evaluation) -> list[tuple[str, tuple[float, float], Draw]]:
         height = 4.2 * min(len(found.targets), _TARGETS)
         return [("residuals", (10.0, height), lambda figure: _residuals(figure, found))]
     if isinstance(found, LabelEvaluation):
-        height = 1.5 + 0.45 * min(len(found.labels), _NAMED)
+        height = 1.5 + 0.45 * min(len(found.labels), _LABELS)
         return [("labels", (8.0, height), lambda figure: _labels(figure, found))]
     if not isinstance(found, ClassEvaluation):
         return []
@@ -89,7 +90,7 @@ def _in_words(found: Evaluation) -> str:
 def _labels(figure: Figure, found: LabelEvaluation) -> None:
     """How well each label is found, the first on top."""
     axes = figure.add_subplot()
-    shown = found.labels[:_NAMED]
+    shown = found.labels[:_LABELS]
     places = np.arange(len(shown))
     for number, name in enumerate(("precision", "recall", "f1")):
         values = np.nan_to_num([getattr(each, name) for each in shown])
