@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dbp.cli.output import clean
 from dbp.errors import InputError
-from dbp.models.evaluation import Calibration, ClassEvaluation, Evaluation, NumberEvaluation
+from dbp.models.evaluation import Calibration, ClassEvaluation, Evaluation, LabelEvaluation, NumberEvaluation
 from dbp.storage.uris import is_uri
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _NAMED = 60  # classes up to which the axes name them
 _CURVES = 10  # classes up to which each has its own calibration curve
 _FEW_ROWS = 10  # a class's share among fewer says little
 _TARGETS = 6  # targets that are drawn
+_LABELS = 50  # labels that are drawn
 _LABEL_LENGTH = 24
 
 
@@ -64,6 +65,9 @@ def _pictures(found: Evaluation) -> list[tuple[str, tuple[float, float], Draw]]:
     if isinstance(found, NumberEvaluation):
         height = 4.2 * min(len(found.targets), _TARGETS)
         return [("residuals", (10.0, height), lambda figure: _residuals(figure, found))]
+    if isinstance(found, LabelEvaluation):
+        height = 1.5 + 0.45 * min(len(found.labels), _LABELS)
+        return [("labels", (8.0, height), lambda figure: _labels(figure, found))]
     if not isinstance(found, ClassEvaluation):
         return []
     side = min(4.5 + 0.45 * len(found.classes), 14.0)
@@ -78,7 +82,27 @@ def _pictures(found: Evaluation) -> list[tuple[str, tuple[float, float], Draw]]:
 
 def _in_words(found: Evaluation) -> str:
     rows = f"{found.rows:,} row{'s' if found.rows != 1 else ''}"
+    if isinstance(found, LabelEvaluation):
+        return f"{rows}, all labels right in {found.accuracy:.1%}"
     return f"{rows}, accuracy {found.accuracy:.1%}" if isinstance(found, ClassEvaluation) else rows
+
+
+def _labels(figure: Figure, found: LabelEvaluation) -> None:
+    """How well each label is found, the first on top."""
+    axes = figure.add_subplot()
+    shown = found.labels[:_LABELS]
+    places = np.arange(len(shown))
+    for number, name in enumerate(("precision", "recall", "f1")):
+        values = np.nan_to_num([getattr(each, name) for each in shown])
+        axes.barh(places + 0.27 * (number - 1), values, height=0.25, label="F1" if name == "f1" else name)
+    names = [_text(f"{each.target} = {each.label}", _LABEL_LENGTH) for each in shown]
+    axes.set_yticks(places, names, fontsize="small")
+    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5))
+    axes.grid(True, axis="x", alpha=0.3)
+    axes.legend(fontsize="small", loc="lower left")
+    more = len(found.labels) - len(shown)
+    if more:
+        figure.supxlabel(f"{more} more labels are not drawn", fontsize="small", color="0.4")
 
 
 def _confusion(figure: Figure, found: ClassEvaluation) -> None:

@@ -37,12 +37,12 @@ data:
   compact: false                # keep uint8, int8, true/false and float16 features as they are, and encode them in every step
   cache: memory                 # where workers keep encoded rows: memory, or disk for tables larger than it
 
-task: $task$task_gap# classification or regression
+task: $task$task_gap# classification, multilabel (a list of targets of two classes each) or regression
 
 network:
   hidden: [64, 32]              # units of each hidden layer; []: a linear model
   activation: tanh              # tanh, relu, leaky_relu, sigmoid, softplus or identity; or a list, one for each hidden layer
-  output_activation: identity   # of the last layer; must be identity with cross_entropy, whose softmax is part of the loss
+  output_activation: identity   # of the last layer; must be identity with the cross-entropies, whose softmax is part of the loss
   outputs: null                 # units of the last layer; null: what the target needs
   initializer: glorot           # of the first weights: glorot, he (for relu), lecun, or uniform
   initializer_range: null       # r of uniform, whose weights are drawn between -r and r
@@ -50,7 +50,7 @@ network:
   start_from: null              # a model.safetensors to go on from, with its encoding of columns; relative to this file's folder
   start_sha256: null            # the SHA-256 of its parameters; null: any
 
-loss: $loss$loss_gap# cross_entropy (classification) or squared_error; or huber or absolute_error
+loss: $loss$loss_gap# squared_error, cross_entropy, binary_cross_entropy (multilabel), huber, absolute_error or poisson
 huber_delta: 1.0                # of huber: beyond this error a line, not a square
 
 optimizer:

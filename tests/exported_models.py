@@ -100,11 +100,14 @@ def deviation(model: Model, table: Any, outputs: Mapping[str, np.ndarray]) -> fl
     """Return by how much an exported model's outputs differ from the model's at most; AssertionError where a label does."""
     encoding = model.encoding
     if encoding.task == "regression":
-        wanted = model.encoding.decode(model.outputs(table))
+        wanted = model.predict(table).reshape(-1, len(encoding.targets))
         scale = np.array(encoding.target_scale)
         units = np.maximum(1, np.abs(wanted - encoding.target_mean) / scale) * scale
         return float(np.max(np.abs(outputs["prediction"].reshape(wanted.shape) - wanted) / units))
     labels = model.predict(table)
+    if encoding.task == "multilabel" and "labels" in outputs:  # of ONNX: 0 and 1
+        given = np.array(encoding.labels, dtype=object)[np.arange(len(encoding.labels)), outputs["labels"]]
+        outputs = {**outputs, "label": given}
     assert outputs["label"].tolist() == labels.tolist()
     if model.has_probabilities:
         return float(np.max(np.abs(outputs["probabilities"] - model.predict_probabilities(table))))
@@ -116,6 +119,6 @@ def outputs_of(exported: Any, columns: Any) -> dict[str, np.ndarray]:
     """Return what a Python file's model makes of columns, under the names of an ONNX file's outputs."""
     raw, predicted = exported.outputs(columns), exported.predict(columns)
     found = {"label": predicted, "prediction": predicted, "scores": raw}
-    if exported.description["loss"] == "cross_entropy":
+    if exported.description["loss"] in ("cross_entropy", "binary_cross_entropy"):
         found["probabilities"] = exported.predict_probabilities(columns)
     return found

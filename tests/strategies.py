@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from dbp import Network
 
 TRAINABLE = ("identity", "sigmoid", "tanh", "relu", "softplus", "leaky_relu")
-LOSSES = ("squared_error", "cross_entropy", "huber", "absolute_error")
+LOSSES = ("squared_error", "cross_entropy", "huber", "absolute_error", "binary_cross_entropy", "poisson")
+OF_NET_INPUTS = ("cross_entropy", "binary_cross_entropy", "poisson")
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,12 @@ def problem(sizes, activations, loss: str, rows: int, seed: int, spread: float =
     network = Network(sizes, activations)
     theta = draw.standard_normal(network.parameter_count) * spread / np.sqrt(max(sizes[:-1]))
     inputs = draw.standard_normal((rows, sizes[0]))
-    if loss != "cross_entropy":
+    if loss not in OF_NET_INPUTS:
         targets = draw.standard_normal((rows, sizes[-1]))
+    elif loss == "poisson":
+        targets = draw.poisson(2, (rows, sizes[-1])).astype(float)
+    elif loss == "binary_cross_entropy":
+        targets = draw.integers(0, 2, (rows, sizes[-1])).astype(float)
     elif sizes[-1] == 1:
         targets = draw.integers(0, 2, (rows, 1)).astype(float)
     else:
@@ -46,7 +51,7 @@ def problems(draw, activation: str, loss: str, rows: int = 40, width: int = 9, l
     sizes = [draw(st.integers(1, width)), *hidden, draw(st.one_of(st.just(1), st.integers(2, width)))]
     others = st.sampled_from(TRAINABLE) if draw(st.booleans()) else st.just(activation)
     activations = [activation, *(draw(others) for _ in hidden)]
-    if loss == "cross_entropy" or (hidden and draw(st.booleans())):
+    if loss in OF_NET_INPUTS or (hidden and draw(st.booleans())):
         activations[-1] = "identity"
     return problem(
         sizes,

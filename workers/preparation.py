@@ -41,6 +41,7 @@ def open_dataset(job: Job) -> Dataset:
         columns=_column_options(job),
         split=_split_rule(job),
         compact=job.data.compact,
+        counts=job.loss == "poisson",
     )
 
 
@@ -142,7 +143,8 @@ def fit_columns(job: Job, dataset: Dataset, pool: WorkerPool, observer: Observer
 
 def _encoding(job: Job, dataset: Dataset, summary: ColumnSummary, observer: Observer, start: Model | None) -> Encoding:
     if start is not None:
-        adopted, warnings = adopt_encoding(job, dataset, start, summary.labels)
+        counted = {job.data.targets[0]: summary.labels} if job.task == "classification" else summary.labels_of
+        adopted, warnings = adopt_encoding(job, dataset, start, counted)
         for warning in warnings:
             observer.warning(warning)
         return adopted
@@ -211,7 +213,7 @@ def build_network(job: Job, encoding: Encoding) -> Network:
 
 def _fitting_outputs(job: Job, encoding: Encoding) -> list[int]:
     """Return the numbers of outputs that fit the target, the default first."""
-    if job.task == "regression":
+    if job.task != "classification":
         return [len(encoding.targets)]
     classes = len(encoding.classes)
     return [1, 2] if classes == 2 else [classes]

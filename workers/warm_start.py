@@ -7,7 +7,7 @@ and model. The optimiser starts afresh.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from dbp.errors import DataError, JobFileError, ModelFileError, Problem
 from dbp.jobs.job import Job
 from dbp.jobs.wording import show
 from dbp.models.model import Model, load_model
+from dbp.network.losses import WITH_OUTPUT_FUNCTION
 
 _MOST_SHOWN = 5
 
@@ -89,8 +90,8 @@ def _network_problems(job: Job, start: Model) -> Iterator[Problem]:
     outputs = options.outputs or by_default
     if outputs != network.sizes[-1]:
         yield _differs(job, "network.outputs", outputs, network.sizes[-1])
-    # Outputs are logits with cross-entropy, and the values themselves with every other loss.
-    if (job.loss == "cross_entropy") != start.has_probabilities:
+    # Outputs are logits with cross-entropy, logarithms with poisson, and the values themselves with every other loss.
+    if WITH_OUTPUT_FUNCTION.get(job.loss) != WITH_OUTPUT_FUNCTION.get(start.loss):
         yield _differs(job, "loss", job.loss, start.loss)
 
 
@@ -156,22 +157,28 @@ def _fitted(means: Sequence[float], scales: Sequence[float]) -> bool:
     return any(means) or any(scale != 1 for scale in scales)
 
 
-def adopt_encoding(job: Job, dataset: Dataset, start: Model, labels: Collection[object]) -> tuple[Encoding, list[str]]:
-    """Return the model's encoding and what the user should know of it. `labels` are the classes among the training rows.
+def adopt_encoding(
+    job: Job, dataset: Dataset, start: Model, labels: Mapping[str, Collection[object]]
+) -> tuple[Encoding, list[str]]:
+    """Return the model's encoding and what the user should know of it. `labels` are the classes among the training rows of each
+    target that has classes.
 
     DataError for classes that the model does not know.
     """
     encoding, path, warnings = start.encoding, job.network.start_from, []
-    if job.task == "classification":
-        unknown = sorted(set(labels) - set(encoding.classes), key=str)
+    multilabel = job.task == "multilabel"
+    known = dict(zip(encoding.targets, encoding.labels if multilabel else [encoding.classes], strict=False))
+    for target, seen in labels.items():
+        unknown = sorted(set(seen) - set(known[target]), key=str)
         if unknown:
             raise DataError(
-                f"{dataset.train}: target {dataset.targets[0]!r} has classes that the model it starts from ({path}) does not "
-                f"know: {_listed(unknown)}; expected its classes {_listed(encoding.classes)}"
+                f"{dataset.train}: target {target!r} has classes that the model it starts from ({path}) does not "
+                f"know: {_listed(unknown)}; expected its classes {_listed(known[target])}"
             )
-        missing = [label for label in encoding.classes if label not in labels]
+        missing = [label for label in known[target] if label not in seen]
         if missing:
-            warnings.append(f"no training row has these classes of the model it starts from: {_listed(missing)}")
+            of = f"of target {target!r} " if multilabel else ""
+            warnings.append(f"no training row has these classes {of}of the model it starts from: {_listed(missing)}")
     for key, wanted, means, scales in _standardisation(job, encoding):
         if wanted and not _fitted(means, scales):
             warnings.append(f"{key} is true, but columns are taken as they are, as {path} takes them")

@@ -57,6 +57,7 @@ class Quantity(NamedTuple):
     column: str
     part: DatePart | None = None
     fill: Fill | None = None  # what takes the place of a missing one; None: a missing one is refused
+    least: float | None = None  # that it may be; None: any
 
     @property
     def name(self) -> str:

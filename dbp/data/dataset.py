@@ -28,6 +28,7 @@ from dbp.data.open_table import open_table
 from dbp.data.rows import EncodedRows
 from dbp.data.split import MarkedSplit, Split, pack_marks
 from dbp.data.table import Table, require_columns
+from dbp.data.target_classes import label_problems
 from dbp.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Dataset:
     columns: ColumnOptions = NO_OPTIONS
     plans: tuple[FeaturePlan, ...] = ()  # one per feature
     held_out: bytes | None = None  # a bit per row of the training table, where a column decides on the validation rows
+    counts: bool = False  # whether the targets of a regression are counts or rates, 0 or more
     compact: str | None = None  # the type that inputs are kept in, where they stay as the table has them
 
     @classmethod
@@ -70,6 +72,7 @@ class Dataset:
         columns: ColumnOptions | None = None,
         split: SplitRule | None = None,
         compact: bool = False,
+        counts: bool = False,
     ) -> Dataset:
         """Open the tables and check all that their metadata and their first rows can tell. DataError names file and column.
 
@@ -96,7 +99,9 @@ class Dataset:
             )
         plans = plan_features(table, chosen, options, splitting)
         kept = str(compact_type(table, plans)) if compact else None
-        dataset = cls(train, validation, chosen, targets, task, seed, weight, options, plans, compact=kept)
+        dataset = cls(
+            train, validation, chosen, targets, task, seed, weight, options, plans, counts=counts, compact=kept
+        )
         dataset.__dict__["_train_table"] = table  # which is open already
         tables = [table]
         if dataset._validation_table is not None:
@@ -148,6 +153,7 @@ class Dataset:
             task=self.task,
             standardize=standardize,
             standardize_target=standardize_target,
+            counts=self.counts,
             plans=self.plans,
             options=self.columns,
             zoned=[plan.name for plan in self.plans if plan.kind == "date" and _is_zoned(schema, plan.name)],
@@ -194,8 +200,8 @@ class Dataset:
         table, rows = self._read(part, start, stop)
         quantities = [quantity for plan in self.plans for quantity in plan.quantities]
         if self.task == "regression":
-            quantities += [Quantity(name) for name in self.targets]
-        label = None if self.task == "regression" else self.targets[0]
+            quantities += [Quantity(name, least=0.0 if self.counts else None) for name in self.targets]
+        label = {"regression": None, "classification": self.targets[0], "multilabel": self.targets}[self.task]
         categories = [plan for plan in self.plans if plan.kind == "category"]
         return summarize(table, quantities, label, rows, self.weight, categories, self.columns.most_categories)
 
@@ -229,6 +235,9 @@ class Dataset:
         problems += self._feature_problems(training, None if adopted else validation)
         if self.task == "classification" and self.targets[0] not in training.bad:
             problems += self._label_problems(training, validation)
+        if self.task == "multilabel":
+            paths = (self._train_table.path, self._table("validation").path)
+            problems += label_problems(paths, training, validation, adopted)
         if self.weight is not None and self.weight not in training.bad and training.largest_weight == 0:
             problems.append(
                 f"{self._train_table.path}: data.weight {self.weight!r} is 0 in every training row; expected one above 0"
@@ -298,11 +307,12 @@ class Dataset:
         for plan in self.plans:
             if plan.kind != "number":
                 self._check_type(table, plan)
-        kind = table.schema.field(self.targets[0]).type
-        if self.task == "classification" and not is_label(kind):
-            raise DataError(
-                f"{table.path}: target {self.targets[0]!r} holds {kind}; expected text, whole numbers or true/false"
-            )
+        for name in self.targets if self.task != "regression" else ():
+            kind = table.schema.field(name).type
+            if not is_label(kind):
+                raise DataError(
+                    f"{table.path}: target {name!r} holds {kind}; expected text, whole numbers or true/false"
+                )
 
     def _check_type(self, table: Table, plan: FeaturePlan) -> None:
         """Raise DataError for a category or date column that holds neither, or not what the training table's holds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from dbp.data.column_plan import ColumnOptions, FeaturePlan
 from dbp.data.column_rules import CategoryRule, ColumnRule, NumberRule, rule_from_json
 from dbp.data.fitting import FittedColumns, per_input, shifts_and_scales
 from dbp.data.table import describe_missing, require_unique
+from dbp.data.target_classes import LabelPair, class_places, label_pair
 from dbp.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from dbp.data.columns import Label
     from dbp.data.statistics import ColumnSummary
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "multilabel", "regression"]
 Floats = NDArray[np.floating]
 Places = NDArray[np.int64]  # rows of a file, from 0
 
@@ -37,11 +38,13 @@ class Encoding:
     scale: tuple[float, ...]
     targets: tuple[str, ...]
     task: Task
-    classes: tuple[Label, ...] = ()  # sorted; () for regression
-    target_mean: tuple[float, ...] = ()  # per target; () for classification
+    classes: tuple[Label, ...] = ()  # of a classification, sorted
+    target_mean: tuple[float, ...] = ()  # per target of a regression
     target_scale: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
     rules: tuple[ColumnRule, ...] = ()  # per feature; (): each is a number, and none may be missing
+    labels: tuple[LabelPair, ...] = ()  # per target of a multilabel task: the classes for which an output is 0 and 1
+    counts: bool = False  # whether the targets of a regression are counts or rates: 0 or more, and taken as they are
 
     @property
     def width(self) -> int:
@@ -69,6 +72,7 @@ class Encoding:
         task: Task,
         standardize: bool,
         standardize_target: bool,
+        counts: bool = False,
         plans: Sequence[FeaturePlan] = (),
         options: ColumnOptions | None = None,
         zoned: Collection[str] = (),
@@ -92,15 +96,17 @@ class Encoding:
             scale=tuple(scale for _, scale in inputs),
             targets=tuple(targets),
             task=task,
-            classes=() if regression else tuple(sorted(summary.labels)),
+            classes=tuple(sorted(summary.labels)) if task == "classification" else (),
             target_mean=tuple(means[count:].tolist()) if regression else (),
             target_scale=tuple(scales[count:].tolist()) if regression else (),
             warnings=(*warnings, *more),
             rules=() if all(rule.is_plain for rule in rules) else tuple(rules),
+            labels=tuple(label_pair(summary.labels_of[name]) for name in targets) if task == "multilabel" else (),
+            counts=counts,
         )
 
     def target_units(self) -> NDArray[np.float64]:
-        """Return one unit of each encoded target in the target's own units (targets,); ones for classification."""
+        """Return one unit of each encoded target in the target's own units (targets,); ones for classes."""
         return np.array(self.target_scale if self.task == "regression" else [1.0], dtype=np.float64)
 
     def encode_features(
@@ -183,18 +189,36 @@ class Encoding:
         source: str = "table",
         row_numbers: int | Places = 0,
     ) -> Floats | NDArray[np.int32]:
-        """Return targets (rows, targets), or class indices (rows,). DataError as for features, or for a class never seen."""
+        """Return targets (rows, targets), or class indices (rows,). DataError as for features, or for a class never seen.
+
+        Of a multilabel task, targets are 0 and 1.
+        """
         places = _places(row_numbers, rows.num_rows)
+        if self.task != "regression":
+            _require(rows, self.targets, source)
         if self.task == "classification":
-            return self._class_indices(rows, source, places)
-        wide = numbers_of(rows, self.targets, source, places)
+            (name,) = self.targets
+            return class_places(rows.column(name), name, self.classes, source, places)
+        if self.task == "multilabel":
+            known = np.empty((rows.num_rows, len(self.targets)), dtype)
+            for place, (name, pair) in enumerate(zip(self.targets, self.labels, strict=True)):
+                known[:, place] = class_places(rows.column(name), name, pair, source, places)
+            return known
+        wide = numbers_of(rows, self.targets, source, places, least=0.0 if self.counts else None)
         return _scaled(wide, self.target_mean, self.target_scale, dtype, self.targets, source, places)
 
     def decode(self, predictions: NDArray[Any]) -> NDArray[Any]:
-        """Return class values (rows,) for class indices, or outputs (rows, targets) in the targets' own units, in float64."""
+        """Return class values (rows,) for class indices, or outputs (rows, targets) in the targets' own units, in float64.
+
+        Of a multilabel task, class values (rows, targets) for whether each label is there; objects where types differ.
+        """
         if self.task == "classification":
             values: NDArray[Any] = np.array(self.classes)[predictions]
             return values
+        if self.task == "multilabel":
+            columns = [np.array(pair)[predictions[:, place].astype(np.intp)] for place, pair in enumerate(self.labels)]
+            alike = len({column.dtype.kind for column in columns}) == 1
+            return np.column_stack(columns if alike else [column.astype(object) for column in columns])
         return predictions.astype(np.float64) * self.target_scale + self.target_mean
 
     def to_json(self) -> dict[str, object]:
@@ -209,34 +233,42 @@ class Encoding:
             "target_mean": list(self.target_mean),
             "target_scale": list(self.target_scale),
             **({"columns": [rule.to_json() for rule in self.rules]} if self.rules else {}),
+            **({"labels": [list(pair) for pair in self.labels]} if self.labels else {}),
+            **({"counts": True} if self.counts else {}),
         }
 
     @classmethod
     def from_json(cls, value: object) -> Encoding:
         """Return the encoding that `to_json` wrote. ValueError or KeyError if it is none."""
-        if not isinstance(value, Mapping) or value.get("task") not in ("classification", "regression"):
+        if not isinstance(value, Mapping) or value.get("task") not in get_args(Task):
             raise ValueError("no encoding of columns")
         lists = {name: tuple(value[name]) for name in (*_NAMES, *_NUMBERS, "classes")}
         right = all(isinstance(x, str) for name in _NAMES for x in lists[name])
         right &= all(isinstance(x, int | float) for name in _NUMBERS for x in lists[name])
-        right &= all(isinstance(x, str | int | bool) for x in lists["classes"])
         rules = tuple(rule_from_json(rule) for rule in value.get("columns", ()))
         right &= len(lists["features"]) > 0 and (not rules or len(rules) == len(lists["features"]))
         width = sum(rule.width for rule in rules) if rules else len(lists["features"])
         right &= width == len(lists["mean"]) == len(lists["scale"])
-        if value["task"] == "regression":
+        labels = tuple(tuple(pair) for pair in value.get("labels", ()))
+        if value["task"] == "multilabel":
+            right &= len(labels) == len(lists["targets"]) > 0 == len(lists["classes"])
+            right &= all(_are_classes(pair) and len(pair) == 2 for pair in labels)
+        elif value["task"] == "regression":
             right &= len(lists["targets"]) == len(lists["target_mean"]) == len(lists["target_scale"]) > 0
         else:
-            right &= len(lists["targets"]) == 1 and len(set(lists["classes"])) == len(lists["classes"]) > 1
-            right &= len({type(x) for x in lists["classes"]}) == 1
-        right = right and all(abs(x) < 2**63 for x in lists["classes"] if isinstance(x, int))
+            right &= len(lists["targets"]) == 1 and len(lists["classes"]) > 1 and _are_classes(lists["classes"])
+        right &= not labels or value["task"] == "multilabel"
+        counts = value.get("counts", False)
+        right &= counts is False or (counts is True and value["task"] == "regression")
+        right = right and (not counts or (not any(lists["target_mean"]) and set(lists["target_scale"]) == {1}))
         # Compared, not converted: a whole number of 400 digits has no float.
         right = right and all(abs(x) <= sys.float_info.max for name in _NUMBERS for x in lists[name])
         right = right and all(x > 0 for name in ("scale", "target_scale") for x in lists[name])
         right = right and _leaves_truth_alone(rules, lists["mean"], lists["scale"])
         if not right:
             raise ValueError("an encoding of columns that does not fit together")
-        return cls(task=cast(Task, value["task"]), rules=rules, **lists)
+        pairs = cast("tuple[LabelPair, ...]", labels)
+        return cls(task=cast(Task, value["task"]), rules=rules, labels=pairs, counts=bool(counts), **lists)
 
     def _array(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         others = [name for name, rule in zip(self.features, self.column_rules, strict=True) if rule.kind != "number"]
@@ -252,43 +284,17 @@ class Encoding:
             )
         return np.array(rows, dtype=np.float64)
 
-    def _class_indices(self, rows: pa.Table | pa.RecordBatch, source: str, places: Places) -> NDArray[np.int32]:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        from dbp.data.columns import BadCells, plain_labels
-
-        (name,) = self.targets
-        _require(rows, self.targets, source)
-        column = plain_labels(rows.column(name))
-        known = pa.array(self.classes)
-        try:
-            # Truth is compared as 0 and 1: the cast to it would take 2 for true.
-            values, known = (
-                (column.cast(pa.int64()), known.cast(pa.int64()))
-                if pa.types.is_boolean(known.type)
-                else (column.cast(known.type), known)
-            )
-            indices = pc.index_in(values, value_set=known)
-        except pa.ArrowException:
-            raise DataError(
-                f"{source}: column {name!r} holds {column.type}; expected classes such as {self.classes[0]!r}"
-            ) from None
-        if indices.null_count:
-            place = int(np.flatnonzero(np.asarray(indices.is_null()))[0])
-            shown = ", ".join(repr(value) for value in self.classes[:8]) + (", ..." if len(self.classes) > 8 else "")
-            cells = BadCells(
-                indices.null_count, int(places[place]) + 1, repr(column[place].as_py()), f"one of the classes {shown}"
-            )
-            raise DataError(f"{source}: {cells.describe(name)}")
-        result: NDArray[np.int32] = indices.to_numpy(zero_copy_only=False).astype(np.int32)
-        return result
-
 
 def _raw(rule: ColumnRule, column: pa.Array | pa.ChunkedArray, name: str, source: str, places: Places) -> NDArray[Any]:
     if isinstance(rule, CategoryRule):
         return rule.indices(column, name, source, places)
     return rule.raw(column, name, source, places)
+
+
+def _are_classes(values: Sequence[object]) -> bool:
+    """Whether these are different class labels of one type."""
+    right = all(isinstance(x, str | int | bool) for x in values) and len({type(x) for x in values}) == 1
+    return right and len(set(values)) == len(values) and all(abs(x) < 2**63 for x in values if isinstance(x, int))
 
 
 def _leaves_truth_alone(rules: Sequence[ColumnRule], means: Sequence[float], scales: Sequence[float]) -> bool:
@@ -319,9 +325,9 @@ def _require(table: pa.Table | pa.RecordBatch, names: Sequence[str], source: str
 
 
 def numbers_of(
-    table: pa.Table | pa.RecordBatch, names: Sequence[str], source: str, places: Places
+    table: pa.Table | pa.RecordBatch, names: Sequence[str], source: str, places: Places, least: float | None = None
 ) -> NDArray[np.float64]:
-    """Return columns of numbers (rows, names). DataError for columns and cells that cannot be used."""
+    """Return columns of numbers (rows, names), of at least `least`. DataError for columns and cells that cannot be used."""
     from dbp.data.columns import bad_numbers, is_number, numbers
 
     _require(table, names, source)
@@ -331,7 +337,7 @@ def numbers_of(
         if not is_number(column.type):
             raise DataError(f"{source}: column {name!r} holds {column.type}; expected numbers, as in training")
         wide[:, index] = numbers(column)
-        cells = bad_numbers(column, wide[:, index], places)
+        cells = bad_numbers(column, wide[:, index], places, least)
         if cells is not None:
             raise DataError(f"{source}: {cells.describe(name)}")
     return wide

@@ -43,6 +43,7 @@ class ColumnSummary:
     present: Vector | None = None  # rows that have a value, where columns may have missing ones; None: all rows
     points: Mapping[str, Points] = field(default_factory=dict)  # by name, where a median is asked for
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)  # by column, of categories
+    labels_of: Mapping[str, Mapping[Label, int]] = field(default_factory=dict)  # by target, for several of them
 
     @property
     def counts(self) -> Vector:
@@ -86,6 +87,7 @@ class ColumnSummary:
             present=present,
             points={name: points.add(other.points[name]) for name, points in self.points.items()},
             vocabularies={name: found.add(other.vocabularies[name]) for name, found in self.vocabularies.items()},
+            labels_of={name: Counter(found) + Counter(other.labels_of[name]) for name, found in self.labels_of.items()},
         )
 
     def _merged_moments(self, other: ColumnSummary) -> tuple[Vector, Vector, Vector]:
@@ -114,7 +116,7 @@ class ColumnSummary:
 def summarize(
     table: pa.Table,
     numeric: Sequence[str | Quantity],
-    label: str | None,
+    label: str | Sequence[str] | None,
     row_numbers: NDArray[np.int64],
     weight: str | None = None,
     categories: Sequence[FeaturePlan] = (),
@@ -122,8 +124,8 @@ def summarize(
 ) -> ColumnSummary:
     """Return the summary of one shard's rows (at least one); `row_numbers` are their places in the file, from 0.
 
-    `numeric` are columns, or numbers taken from columns. Classes of category columns are counted as long as there are at most
-    `most_categories`.
+    `numeric` are columns, or numbers taken from columns; `label` is the column of classes, or several of them. Classes of
+    category columns are counted as long as there are at most `most_categories`.
     """
     quantities = [Quantity(each) if isinstance(each, str) else each for each in numeric]
     bad: dict[str, BadCells] = {}
@@ -134,11 +136,11 @@ def summarize(
         vocabularies[plan.name], cells = count_classes(column, row_numbers, most_categories, plan.missing_class)
         if cells is not None:
             bad[plan.name] = cells
-    counts: Mapping[Label, int] = {}
-    if label is not None:
-        counts, cells = labels(table.column(label), row_numbers)
+    counts = {}
+    for name in [label] if isinstance(label, str) else label or ():
+        counts[name], cells = labels(table.column(name), row_numbers)
         if cells is not None:
-            bad[label] = cells
+            bad[name] = cells
     heaviest = 0.0
     if weight is not None:
         values = numbers(table.column(weight))
@@ -146,7 +148,8 @@ def summarize(
         if cells is not None:
             bad[weight] = cells
         heaviest = float(values.max())
-    return replace(moments, labels=counts, bad=bad, largest_weight=heaviest, vocabularies=vocabularies)
+    one: Mapping[Label, int] = counts.pop(label) if isinstance(label, str) else {}
+    return replace(moments, labels=one, bad=bad, largest_weight=heaviest, vocabularies=vocabularies, labels_of=counts)
 
 
 def _moments(
@@ -188,7 +191,7 @@ def values_of(
     """Return the numbers (rows,) in float64, NaN where one is missing, and the cells that cannot be used."""
     if quantity.part is None:
         values = numbers(column)
-        return values, bad_numbers(column, values, row_numbers, missing_too=quantity.fill is not None)
+        return values, bad_numbers(column, values, row_numbers, quantity.least, missing_too=quantity.fill is not None)
     parts, cells = date_parts(column, [quantity.part], row_numbers)
     values = parts[:, 0]
     if cells is None and quantity.fill is None and np.isnan(values).any():

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from dbp.errors import Problem, StorageError
 from dbp.jobs.sweep import sweep_problems
 from dbp.jobs.wording import printable, show
+from dbp.network.losses import CROSS_ENTROPIES, LOSS_NAMES
 from dbp.optimizers.registry import METHODS
 from dbp.storage.uris import is_remote, parse_uri, split_pattern
 
@@ -23,9 +24,17 @@ _THRESHOLD = (
 )
 
 
+_FUNCTIONS = {  # that are part of a loss
+    "cross_entropy": "softmax (or logistic function)",
+    "binary_cross_entropy": "logistic function",
+    "poisson": "exponential function",
+}
+
+
 def default_loss(task: object) -> str:
-    """The loss of a job that names none: cross_entropy for classification, squared_error (the derivation's) otherwise."""
-    return "cross_entropy" if task == "classification" else "squared_error"
+    """The loss of a job that names none: a cross-entropy where targets are classes, squared_error (the derivation's) otherwise."""
+    losses = {"classification": "cross_entropy", "multilabel": "binary_cross_entropy"}
+    return losses.get(task, "squared_error") if isinstance(task, str) else "squared_error"
 
 
 def cross_problems(values: Values) -> list[Problem]:
@@ -103,23 +112,26 @@ def _s(count: int) -> str:
 
 
 def _loss(values: Values) -> Iterator[Problem]:
-    if _loss_name(values) in ("huber", "absolute_error") and values.get("task") == "classification":
+    loss, task = _loss_name(values), values.get("task")
+    if loss in ("huber", "absolute_error", "poisson") and task == "classification":
+        yield Problem(
+            "loss", f"{loss} measures quantities; expected cross_entropy or squared_error with task: classification"
+        )
+    if loss == "binary_cross_entropy" and task == "classification":
         yield Problem(
             "loss",
-            f"{_loss_name(values)} measures quantities; expected cross_entropy or squared_error with task: classification",
+            "binary_cross_entropy is of several labels; expected cross_entropy with task: classification (or task: multilabel)",
         )
-    if _loss_name(values) != "cross_entropy":
-        return
-    if values.get("task") == "regression":
-        yield Problem(
-            "loss", "cross_entropy compares class probabilities; expected squared_error with task: regression"
-        )
+    if loss in LOSS_NAMES and loss != "binary_cross_entropy" and task == "multilabel":
+        yield Problem("loss", f"{loss} is not of several labels; expected binary_cross_entropy with task: multilabel")
+    if loss in CROSS_ENTROPIES and task == "regression":
+        yield Problem("loss", f"{loss} compares class probabilities; expected squared_error with task: regression")
     output = _section(values, "network").get("output_activation", "identity")
-    if isinstance(output, str) and output not in ("identity", "threshold"):
+    function = _FUNCTIONS.get(loss) if isinstance(loss, str) else None
+    if function is not None and isinstance(output, str) and output not in ("identity", "threshold"):
         yield Problem(
             "network.output_activation",
-            f"{show(output)} cannot be combined with cross_entropy, whose softmax (or logistic function) is part of the "
-            "loss; expected identity",
+            f"{show(output)} cannot be combined with {loss}, whose {function} is part of the loss; expected identity",
         )
 
 
@@ -133,6 +145,11 @@ def _weights(values: Values) -> Iterator[Problem]:
             yield Problem("data.weight", f"column {show(weight)} is also a feature; expected another column")
     if data.get("class_weights") is not None and values.get("task") == "regression":
         yield Problem("data.class_weights", "a regression has no classes; expected null (or data.weight, a column)")
+    if data.get("class_weights") is not None and values.get("task") == "multilabel":
+        yield Problem(
+            "data.class_weights",
+            "a row has several labels; expected null with task: multilabel (or data.weight, a column)",
+        )
 
 
 def _optimizer(values: Values) -> Iterator[Problem]:
@@ -166,7 +183,8 @@ def _curvature(values: Values, name: object) -> Iterator[Problem]:
     if (
         method is not None
         and method.needs_curvature
-        and _loss_name(values) in ("cross_entropy", "huber", "absolute_error")
+        and _loss_name(values) in LOSS_NAMES
+        and _loss_name(values) != "squared_error"
     ):
         yield Problem(
             "loss",
@@ -185,15 +203,25 @@ def _columns(values: Values) -> Iterator[Problem]:
     for name in features if isinstance(features, list) else []:
         if isinstance(name, str) and name in targets:
             yield Problem("data.features", f"column {show(name)} is also the target; expected other columns")
-    if values.get("task") != "classification":
+    task = values.get("task")
+    if task == "regression" and _loss_name(values) == "poisson" and data.get("standardize_target") is True:
+        yield Problem("data.standardize_target", "counts cannot be standardised; expected false with loss: poisson")
+    if task not in ("classification", "multilabel"):
         return
-    if len(targets) > 1:
+    if task == "classification" and len(targets) > 1:
         listed = ", ".join(printable(name) for name in targets[:5])
-        yield Problem("data.target", f"{len(targets)} columns ({listed}); expected one with task: classification")
-    if data.get("standardize_target") is True:
         yield Problem(
-            "data.standardize_target", "classes cannot be standardised; expected false with task: classification"
+            "data.target",
+            f"{len(targets)} columns ({listed}); expected one with task: classification; several labels of two classes each are "
+            "task: multilabel",
         )
+    if task == "multilabel" and len(targets) == 1:
+        yield Problem(
+            "data.target",
+            f"one column ({printable(targets[0])}); expected two or more with task: multilabel, or task: classification",
+        )
+    if data.get("standardize_target") is True:
+        yield Problem("data.standardize_target", f"classes cannot be standardised; expected false with task: {task}")
 
 
 def _splitting(values: Values) -> Iterator[Problem]:
@@ -211,8 +239,9 @@ def _splitting(values: Values) -> Iterator[Problem]:
             "data.validation_split",
             f"chooses rows of a share, and data.validation is {seen}; expected a share, such as 0.2",
         )
-    if "stratify" in asked and values.get("task") == "regression":
-        yield Problem("data.validation_split.stratify", "a regression has no classes; expected group or time, or none")
+    if "stratify" in asked and values.get("task") in ("regression", "multilabel"):
+        what = "a regression has no classes" if values.get("task") == "regression" else "a row has several labels"
+        yield Problem("data.validation_split.stratify", f"{what}; expected group or time, or none")
     for key in named:
         if key == "group" and split[key] in _targets(values):
             yield Problem(
@@ -246,11 +275,12 @@ def _repeated(names: object) -> list[str]:
 
 def _outputs(values: Values) -> Iterator[Problem]:
     outputs, targets = _section(values, "network").get("outputs"), _targets(values)
-    if values.get("task") == "regression" and type(outputs) is int and targets and outputs != len(targets):
+    task = values.get("task")
+    if task in ("regression", "multilabel") and type(outputs) is int and targets and outputs != len(targets):
         yield Problem(
             "network.outputs",
             f"{outputs} output{_s(outputs)} for {len(targets)} target column{_s(len(targets))}; "
-            "expected one per target column with task: regression (or leave it out)",
+            f"expected one per target column with task: {task} (or leave it out)",
         )
 
 

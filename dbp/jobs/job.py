@@ -28,7 +28,7 @@ from dbp.network.losses import LossName
 from dbp.optimizers.registry import OptimizerOptions
 from dbp.section import Section
 
-Task: TypeAlias = Literal["classification", "regression"]
+Task: TypeAlias = Literal["classification", "multilabel", "regression"]
 
 
 class Job(Section):
@@ -40,13 +40,17 @@ class Job(Section):
         json_schema_extra={"expected": "1 to 63 letters, digits, dots, - or _, the first a letter or digit"},
     )
     data: DataOptions = Field(description="The tables, and which of their columns to learn from.")
-    task: Task = Field(description="Whether the target is a class or a number.")
+    task: Task = Field(
+        description="Whether the target is a class (classification), several labels that a row has or has not (multilabel), or "
+        "numbers (regression)."
+    )
     network: NetworkOptions = Field(description="The network's layers after the input.")
     loss: LossName = Field(
         default="squared_error",
         description="The error to minimise: half the squared error (the derivation's), the cross-entropy of class "
-        "probabilities, or, for a regression with outliers, `huber` or `absolute_error`. By default cross_entropy for "
-        "classification and squared_error for regression.",
+        "probabilities, that of each label by itself (binary_cross_entropy), or, for a regression, with outliers `huber` or "
+        "`absolute_error`, of counts or rates `poisson` (half the Poisson deviance; the output is exponential). By default "
+        "cross_entropy for classification, binary_cross_entropy for multilabel and squared_error for regression.",
     )
     huber_delta: float = Field(
         default=1.0,
@@ -211,8 +215,8 @@ class Job(Section):
 
     @property
     def standardizes_target(self) -> bool:
-        """Whether targets are standardised: never for classification, else as asked for, by default as the features."""
-        if self.task == "classification":
+        """Whether targets are standardised: never classes and counts, else as asked for, by default as the features."""
+        if self.task != "regression" or self.loss == "poisson":
             return False
         asked = self.data.standardize_target
         return self.data.standardize if asked is None else asked

@@ -86,7 +86,9 @@ class DataOptions(Section):
         description="The rows to measure the network on, which it never learns from: a share of the training table "
         "(drawn by row, from the seed) or a table of its own. A relative path starts at the folder of the job file.",
     )
-    target: _Target = Field(description="The column to predict, or a list of columns for several outputs (regression).")
+    target: _Target = Field(
+        description="The column to predict, or a list of columns for several outputs (regression, multilabel)."
+    )
     validation_split: ValidationSplit | None = Field(
         default=None,
         description="How the rows of a share (`validation`) are chosen: whole groups, the latest rows, or the same share of each "
@@ -145,7 +147,7 @@ class DataOptions(Section):
     standardize_target: bool | None = Field(
         default=None,
         description="Do the same with the targets of a regression (predictions come back in the original unit). "
-        "By default as `standardize`; never for classification.",
+        "By default as `standardize`; never where targets are classes, or counts with loss: poisson.",
     )
     weight: _Column | None = Field(
         default=None,
@@ -198,8 +200,8 @@ class NetworkOptions(Section):
     )
     output_activation: ActivationName = Field(
         default="identity",
-        description="Activation of the output layer. With cross_entropy it must be identity: the softmax (or the logistic "
-        "function, for one output) is part of the loss.",
+        description="Activation of the output layer. With cross_entropy, binary_cross_entropy and poisson it must be "
+        "identity: the softmax (logistic, exponential) function is part of the loss.",
     )
     outputs: _Units | None = Field(
         default=None,

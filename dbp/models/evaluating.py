@@ -19,6 +19,7 @@ from dbp.data.encoding import numbers_of
 from dbp.errors import DataError
 from dbp.models.class_sums import ClassMeter, ClassPart, ClassTotals
 from dbp.models.evaluation import Evaluation
+from dbp.models.label_sums import LabelMeter, LabelPart, LabelTotals
 from dbp.models.number_sums import NumberMeter, NumberPart, NumberTotals
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ PART_ROWS = 65_536
 PARTS = 4  # of a span
 _PART_NUMBERS = 1 << 22  # outputs of a part: 32 MiB in float64
 
-Part: TypeAlias = ClassPart | NumberPart
+Part: TypeAlias = ClassPart | LabelPart | NumberPart
 
 
 class _Rows(NamedTuple):
@@ -113,20 +114,22 @@ class Evaluator:
         )
         weights = np.concatenate([cast("NDArray[np.float64]", each.weights) for each in held]) if self.weight else None
         meter = self._meter
-        if isinstance(meter, ClassMeter):
+        if isinstance(meter, ClassMeter | LabelMeter):
             return meter.part(outputs, targets, weights, first_row)
         return meter.part(outputs, targets, weights, first_row, self.model.encoding.decode)
 
-    def _totals(self) -> ClassTotals | NumberTotals:
+    def _totals(self) -> ClassTotals | LabelTotals | NumberTotals:
         return self._meter.totals()
 
     @cached_property
-    def _meter(self) -> ClassMeter | NumberMeter:
+    def _meter(self) -> ClassMeter | LabelMeter | NumberMeter:
         encoding, weighted = self.model.encoding, self.weight is not None
         if encoding.task == "classification":
             outputs = self.model.network.sizes[-1]
             return ClassMeter(encoding.classes, outputs, self.model.loss, self.rows, weighted)
-        return NumberMeter(encoding.targets, encoding.target_units(), self.rows, weighted)
+        if encoding.task == "multilabel":
+            return LabelMeter(encoding.targets, encoding.labels, self.rows, weighted)
+        return NumberMeter(encoding.targets, encoding.target_units(), self.rows, weighted, encoding.counts)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What an evaluation found: two records, which are mappings of plain values, too. Formulas and sources: docs/models.md."""
+"""What an evaluation found: three records, which are mappings of plain values, too. Formulas and sources: docs/models.md."""
 
 from __future__ import annotations
 
@@ -92,6 +92,39 @@ class ClassEvaluation(Evaluation):
 
 
 @dataclass(frozen=True)
+class LabelMeasures:
+    """One label of several that a row may have."""
+
+    target: str  # its column
+    label: Label  # the class of the column that says that a row has it
+    support: float  # rows that have it, or the sum of their weights
+    predicted: float  # rows it was predicted for, or the sum of their weights
+    precision: float
+    recall: float
+    f1: float
+    roc_auc: float
+    log_loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class LabelEvaluation(Evaluation):
+    """Measures of a model of several labels per row."""
+
+    rows: int
+    weight: float | None  # the sum of the weights, where rows have some
+    accuracy: float  # of rows with all labels right
+    hamming_loss: float  # the share of labels that are wrong
+    f1_micro: float  # of all labels of all rows together
+    f1_macro: float  # the mean over labels
+    f1_samples: float  # the mean over rows that have a label or were given one
+    log_loss: float  # natural logarithm, the mean over labels
+    roc_auc: float  # the mean over labels
+    roc_auc_error: float | None  # None: exact; else it is off by at most this
+    rms: float
+    labels: tuple[LabelMeasures, ...]
+
+
+@dataclass(frozen=True)
 class TargetMeasures:
     """One target of a regression, in its own units."""
 
@@ -121,6 +154,7 @@ class NumberEvaluation(Evaluation):
     mae: float
     r2: float
     max_error: float
+    poisson_deviance: float | None  # the mean over rows and targets, of a model trained with poisson
     targets: tuple[TargetMeasures, ...]
     points: Points = field(metadata={"plain": False})
 

@@ -17,8 +17,8 @@ from dbp.errors import DataError, ModelFileError
 from dbp.models.evaluating import Evaluator
 from dbp.models.evaluation import Evaluation
 from dbp.network.activations import ActivationName
-from dbp.network.backprop import predicted_classes
-from dbp.network.losses import LossName, loss_code, probabilities
+from dbp.network.backprop import predicted_classes, predicted_labels
+from dbp.network.losses import CROSS_ENTROPIES, LossName, label_probabilities, loss_code, probabilities, rates
 from dbp.network.network import Network
 from dbp.storage.array_file import ArrayFileError, read_arrays, write_arrays
 from dbp.storage.remote import MissingFileError, open_folder
@@ -50,8 +50,8 @@ class Model:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether outputs are class probabilities (cross-entropy)."""
-        return self.loss == "cross_entropy"
+        """Whether outputs stand for class probabilities (cross-entropy)."""
+        return self.loss in CROSS_ENTROPIES
 
     def outputs(
         self, rows: ArrayLike | pa.Table | pa.RecordBatch, source: str = "table", first_row: int = 0
@@ -66,6 +66,8 @@ class Model:
     def predict(self, rows: str | Path | ArrayLike | pa.Table | pa.RecordBatch) -> NDArray[Any]:
         """Return a prediction per row: class values (rows,) in the type of the labels, or numbers (rows,) or (rows, targets).
 
+        Of a multilabel model, class values (rows, targets), as objects where their types differ.
+
         `rows` is a table file, anything Arrow understands as a table (columns are found by name), or an array (rows, features) with
         the columns in the order of ``encoding.features``. DataError where a column is missing or a value cannot be used.
         """
@@ -75,22 +77,28 @@ class Model:
     def predict_probabilities(self, rows: str | Path | ArrayLike | pa.Table | pa.RecordBatch) -> NDArray[np.float64]:
         """Return the probability of each class (rows, classes), in the order of ``encoding.classes``.
 
-        ValueError for a model that has none: a regression, or one trained with squared error.
+        Of a multilabel model, the probability of each label (rows, targets): that its column has the second of its two classes in
+        ``encoding.labels``. ValueError for a model that has none: a regression, or one trained with squared error.
         """
         if not self.has_probabilities:
             raise ValueError(f"a model trained with {self.loss} has no class probabilities; only cross_entropy has")
-        parts = [probabilities(self.outputs(*batch)) for batch in _batches(rows, self.encoding.features)]
-        return np.concatenate(parts) if parts else np.empty((0, len(self.encoding.classes)))
+        multilabel = self.encoding.task == "multilabel"
+        convert = label_probabilities if multilabel else probabilities
+        parts = [convert(self.outputs(*batch)) for batch in _batches(rows, self.encoding.features)]
+        columns = self.encoding.targets if multilabel else self.encoding.classes
+        return np.concatenate(parts) if parts else np.empty((0, len(columns)))
 
     def predictions(self, outputs: NDArray[np.floating]) -> NDArray[Any]:
         """Return the predictions that raw outputs (rows, N_out) stand for."""
         if self.encoding.task == "classification":
             return self.encoding.decode(predicted_classes(outputs, logits=self.has_probabilities))
-        decoded = self.encoding.decode(outputs)
+        if self.encoding.task == "multilabel":
+            return self.encoding.decode(predicted_labels(outputs))
+        decoded = self.encoding.decode(rates(outputs) if self.loss == "poisson" else outputs)
         return decoded[:, 0] if decoded.ndim == 2 and decoded.shape[1] == 1 else decoded
 
     def evaluate(self, table: str | Path | pa.Table, weight: str | None = None) -> Evaluation:
-        """Return how well it predicts a table that has the targets: a `ClassEvaluation` or a `NumberEvaluation`.
+        """Return how well it predicts a table that has the targets: a `ClassEvaluation`, `LabelEvaluation` or `NumberEvaluation`.
 
         `weight` is a column that says how much each row counts. The measures do not depend on how a file is read. DataError
         where a column is missing, a value cannot be used, or there are no rows.
@@ -150,7 +158,7 @@ def load_model(path: str | Path) -> Model:
         encoding = Encoding.from_json(metadata["encoding"])
         loss = cast(LossName, metadata["loss"])
         loss_code(loss)
-        _check_fit(network, encoding)
+        _check_fit(network, encoding, loss)
         about = dict(metadata.get("about") or {})
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: its description of the network cannot be used ({error})") from error
@@ -176,8 +184,14 @@ def _load_remote(uri: str) -> Model:
             raise ModelFileError(f"{uri}: {str(error).removeprefix(f'{local}: ')}") from error
 
 
-def _check_fit(network: Network, encoding: Encoding) -> None:
-    """Raise ValueError where the network's first or last layer is not as wide as the columns need."""
+def _check_fit(network: Network, encoding: Encoding, loss: LossName) -> None:
+    """Raise ValueError where the network's first or last layer is not as wide as the columns need, or the loss not of the task."""
+    if (encoding.task == "multilabel") != (loss == "binary_cross_entropy"):
+        raise ValueError(f"the loss {loss} for a {encoding.task} model")
+    if encoding.counts != (loss == "poisson"):
+        raise ValueError(
+            f"the loss {loss} for a model {'of counts' if encoding.counts else 'whose targets are no counts'}"
+        )
     width, outputs = network.sizes[0], network.sizes[-1]
     if width != encoding.width:
         what = "inputs of its columns" if encoding.rules else "features"

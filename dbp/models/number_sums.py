@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.models.evaluation import NumberEvaluation, Points, TargetMeasures
+from dbp.network.losses import error_signal, rates
 
 POINTS = 20_000  # rows that are kept for pictures, of all targets together at most 50 times as many numbers
 _POINT_NUMBERS = 1_000_000
@@ -34,6 +35,7 @@ class NumberPart(NamedTuple):
     low: Floats  # of the true values of rows that count
     high: Floats
     points: Points
+    deviance: float  # half the Poisson deviance, of all targets; 0 for models of other losses
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class NumberMeter:
     units: Floats
     rows: int
     weighted: bool
+    poisson: bool = False  # whether outputs are logarithms of rates
 
     def part(
         self,
@@ -55,6 +58,10 @@ class NumberMeter:
         decode: Decode,
     ) -> NumberPart:
         """Add up rows of outputs and targets (rows, targets), both encoded, and weights (rows,)."""
+        deviance = 0.0
+        if self.poisson:
+            net, known = (np.ascontiguousarray(each, np.float64) for each in (outputs, targets))
+            deviance, outputs = error_signal("poisson", net, known, weights=weights).loss, rates(outputs)
         true = targets.astype(np.float64) * self.units
         errors = outputs.astype(np.float64) * self.units - true
         counted = np.ones((len(true), 1)) if weights is None else weights[:, None]
@@ -73,6 +80,7 @@ class NumberMeter:
             low=true[counts].min(axis=0, initial=math.inf),
             high=true[counts].max(axis=0, initial=-math.inf),
             points=self._points(outputs, targets, first_row, decode),
+            deviance=deviance,
         )
 
     def _points(
@@ -104,7 +112,7 @@ class NumberTotals:
         self._meter = meter
         zeros = np.zeros(len(meter.units))
         self.rows = 0
-        self.weight = 0.0
+        self.weight = self._deviance = 0.0
         self._squared, self._absolute, self._error, self._largest = (zeros.copy() for _ in range(4))
         self._mean, self._spread = zeros.copy(), zeros.copy()
         self._low, self._high = zeros + math.inf, zeros - math.inf
@@ -113,6 +121,7 @@ class NumberTotals:
     def add(self, part: NumberPart) -> None:
         """Add the next part."""
         self.rows += part.rows
+        self._deviance += part.deviance
         self._squared += part.squared
         self._absolute += part.absolute
         self._error += part.error
@@ -140,6 +149,7 @@ class NumberTotals:
             mae=float(self._absolute.sum()) / cells,
             r2=sum(explained) / len(explained) if explained else math.nan,
             max_error=float(self._largest.max()),
+            poisson_deviance=2 * self._deviance / cells if self._meter.poisson else None,
             targets=targets,
             points=Points(
                 np.concatenate([each.true for each in self._points]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dbp.data.table import Table
+    from dbp.data.target_classes import LabelPair
     from dbp.models.model import Batch, Model
 
 Warn: TypeAlias = Callable[[str], None]
@@ -52,6 +54,12 @@ class Predictions:
             )
         require_columns(table, model.encoding.features)
         plan = cls(model, table, model.has_probabilities if with_probabilities is None else with_probabilities)
+        twice = [name for name, count in Counter(plan.names).items() if count > 1]
+        if twice:
+            raise DataError(
+                f"two columns of predictions would both be called {twice[0]!r}, because of the names of the targets and their "
+                "classes; expected other names in training, or `--no-probabilities`"
+            )
         clashes = [name for name in plan.names if name in table.schema.names]
         if clashes:
             raise DataError(
@@ -64,11 +72,20 @@ class Predictions:
     def names(self) -> tuple[str, ...]:
         """The names of the columns that are added."""
         encoding = self.model.encoding
+        if encoding.task == "multilabel":
+            return tuple(
+                name for pair in zip(encoding.targets, encoding.labels, strict=True) for name in self._group(*pair)
+            )
         several = encoding.task == "regression" and len(encoding.targets) > 1
         predicted = tuple(f"prediction_{target}" for target in encoding.targets) if several else ("prediction",)
         if not self.with_probabilities:
             return predicted
         return (*predicted, *(f"probability_{_word(value)}" for value in encoding.classes))
+
+    def _group(self, target: str, pair: LabelPair) -> tuple[str, ...]:
+        """Return the names of one label's columns."""
+        chances = (f"probability_{target}_{_word(value)}" for value in pair)
+        return (f"prediction_{target}", *(chances if self.with_probabilities else ()))
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -90,8 +107,17 @@ class Predictions:
 def predicted_columns(
     model: Model, outputs: np.ndarray[Any, Any], with_probabilities: bool
 ) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the columns that raw outputs (rows, N_out) stand for: predictions, then the probability of each class."""
+    """Yield the columns that raw outputs (rows, N_out) stand for: predictions, then the probability of each class.
+
+    Of a multilabel model, these for one label after the other.
+    """
     predicted = model.predictions(outputs)
+    if model.encoding.task == "multilabel":
+        for place, pair in enumerate(model.encoding.labels):
+            yield predicted[:, place].astype(np.array(pair).dtype)
+            if with_probabilities:
+                yield from np.ascontiguousarray(probabilities(outputs[:, place : place + 1]).T)
+        return
     yield from predicted.T if predicted.ndim == 2 else (predicted,)
     if with_probabilities:
         yield from np.ascontiguousarray(probabilities(outputs).T)

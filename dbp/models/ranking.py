@@ -8,6 +8,7 @@ scores being those in one bin, and the result says how far it can be off. Which 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ _COUNTERS = 1 << 24  # of all classes together, for rows of a class and for othe
 _REACH = 40.0  # of the log-odds that bins tell apart
 
 Floats = NDArray[np.float64]
+Known = NDArray[Any]  # int32 (rows,), or truth (rows, columns)
 
 
 class Ranking:
@@ -27,13 +29,13 @@ class Ranking:
         self._columns, self._log_odds, self._weighted = columns, log_odds, weighted
         self.exact = columns * rows <= EXACT_SCORES
         self._scores: list[Floats] = []
-        self._classes: list[NDArray[np.int32]] = []
+        self._classes: list[Known] = []
         self._weights: list[Floats] = []
         self._bins = 1 << (min(_BINS, max(_COUNTERS // columns, 2)).bit_length() - 1)
         self._counts = np.zeros((0 if self.exact else columns, 2, self._bins))
 
-    def add(self, scores: Floats, classes: NDArray[np.int32], weights: Floats | None) -> None:
-        """Add rows; the class of column c is c, of a single column 1."""
+    def add(self, scores: Floats, classes: Known, weights: Floats | None) -> None:
+        """Add rows; the class of column c is c, of a single column 1. Or `classes` says it of each column (rows, columns)."""
         if self.exact:
             self._scores.append(scores)
             self._classes.append(classes)
@@ -42,7 +44,7 @@ class Ranking:
             return
         places = self._places(scores)
         for column in range(self._columns):
-            mine = classes == self._class_of(column)
+            mine = self._mine(classes, column)
             for side in (0, 1):
                 chosen = mine == bool(side)
                 counted = np.bincount(
@@ -55,13 +57,17 @@ class Ranking:
         off; None: by nothing."""
         if not self.exact:
             return self._binned()
-        scores, classes = np.concatenate(self._scores), np.concatenate(self._classes)
+        scores = np.concatenate(self._scores)
+        classes = np.concatenate(self._classes)
         weights = np.concatenate(self._weights) if self._weighted else None
         columns = range(self._columns)
-        return [area(scores[:, c], classes == self._class_of(c), weights) for c in columns], None
+        return [area(scores[:, c], self._mine(classes, c), weights) for c in columns], None
 
-    def _class_of(self, column: int) -> int:
-        return 1 if self._columns == 1 else column
+    def _mine(self, classes: Known, column: int) -> NDArray[np.bool_]:
+        """Return whether each row is of the column's class."""
+        mine: NDArray[np.bool_]
+        mine = classes[:, column] != 0 if classes.ndim == 2 else classes == (1 if self._columns == 1 else column)
+        return mine
 
     def _places(self, scores: Floats) -> NDArray[np.intp]:
         """Return the bin of each score. Probabilities are spread by their log-odds: those near 0 and 1 differ, too."""

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from dbp.network.activations import activation_code
 from dbp.network.compiled_network import CompiledNetwork
-from dbp.network.losses import ErrorSums, LossName, loss_code
+from dbp.network.losses import WITH_OUTPUT_FUNCTION, ErrorSums, LossName, loss_code
 from dbp.network.network import Network
 
 Array = NDArray[np.floating]
@@ -41,10 +41,10 @@ def check_trainable(network: Network, loss: LossName) -> None:
             "activation threshold: its derivative is zero, so backpropagation cannot train through it; "
             "it can be used forward only"
         )
-    if loss == "cross_entropy" and network.activations[-1] != "identity":
+    if loss in WITH_OUTPUT_FUNCTION and network.activations[-1] != "identity":
         raise ValueError(
-            f"output activation {network.activations[-1]!r}; expected 'identity' with cross_entropy: "
-            "its softmax or logistic function is part of the loss"
+            f"output activation {network.activations[-1]!r}; expected 'identity' with {loss}: "
+            f"its {WITH_OUTPUT_FUNCTION[loss]} is part of the loss"
         )
 
 
@@ -120,6 +120,11 @@ class Kernel:
         self.move_to(theta)
         self._compiled.sums(inputs, targets, gradient=np.empty_like(theta), signals=signals)
         return signals
+
+
+def predicted_labels(outputs: Array) -> NDArray[np.bool_]:
+    """Return whether each label is predicted (rows, labels), for net inputs (rows, labels) of the logistic function: above 0."""
+    return outputs > 0
 
 
 def predicted_classes(outputs: Array, *, logits: bool) -> NDArray[np.intp]:

@@ -21,6 +21,7 @@ from dbp.errors import InputError
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")  # in the order of native/dispatch.c
 PAD = 16  # as in native/lanes.h
 FEATURES = 96  # as in native/products.h
+LOSSES = 6  # as in native/losses.h
 VARIABLE = "DBP_INSTRUCTIONS"
 
 _LIBRARY = Path(os.environ.get("DBP_KERNEL") or Path(__file__).with_name("_kernel.so"))  # another one: `make sanitize`
@@ -112,11 +113,12 @@ def functions(precision: str, instructions: str | None = None) -> Functions:
 
 
 def _check_layout(precision: str, suffix: str) -> None:
-    """Raise InputError where the library was built from another version of native/: its structures have other sizes."""
+    """Raise InputError where the library was built from another version of native/: other sizes of structures, or losses."""
     sizes = (ctypes.c_int64 * 4)()
     getattr(_library(), f"dbp_layout_{suffix}")(sizes)
     here = [ctypes.sizeof(kind) for kind in (_NETWORKS[precision], Layer, Known, Result)]
-    if list(sizes) != here:
+    losses = getattr(_library(), f"dbp_losses_{suffix}", None)
+    if list(sizes) != here or losses is None or losses() != LOSSES:
         raise InputError(_OTHER_VERSION)
 
 

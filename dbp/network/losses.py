@@ -3,13 +3,19 @@
     squared_error    E = 1/2 sum_i sum_n (y - t)^2 (E1)                            delta = y - t (S1)
     cross_entropy    E = -sum_i sum_n t log p, p = softmax(r) (Bridle 1990),       delta = p - t, with respect to r
                      or the logistic function for one output
+    binary_cross_entropy
+                     E = -sum_i sum_n t log p + (1 - t) log(1 - p), p = the logistic function of each output: labels that do
+                     not exclude each other; delta = p - t, with respect to r
     huber            E = sum 1/2 e^2 where |e| <= d, else d (|e| - d/2), e = y - t (Huber 1964); delta = e clipped to [-d, d]
     absolute_error   E = sum |y - t|                                               delta = the sign of y - t, 0 at 0
+    poisson          E = sum exp r - t r + t log t - t, half the Poisson deviance of counts or rates t >= 0 from exp r (Nelder &
+                     Wedderburn 1972); delta = exp r - t, with respect to r
 
 Each row may have a weight, which multiplies its error and so its signal.
 
-Cross-entropy takes *net inputs*: its softmax (or logistic function) is part of the loss, because together they are exact and never
-overflow. The targets of a row are then non-negative and sum to 1 (one output: lie in [0, 1]).
+Both cross-entropies and poisson take *net inputs*: softmax, logistic or exponential function is part of the loss, because together
+they are exact; the first two never overflow. With a cross-entropy, the targets of a row are non-negative and sum to 1 (one output,
+or binary_cross_entropy: each lies in [0, 1]).
 """
 
 from __future__ import annotations
@@ -23,15 +29,23 @@ from dbp.network.activations import activation_code
 from dbp.network.compiled_network import CompiledNetwork, Sums
 
 Block = NDArray[np.floating]
-LossName = Literal["squared_error", "cross_entropy", "huber", "absolute_error"]
+LossName = Literal["squared_error", "cross_entropy", "huber", "absolute_error", "binary_cross_entropy", "poisson"]
 LOSS_NAMES: tuple[LossName, ...] = get_args(LossName)
+CROSS_ENTROPIES: tuple[LossName, ...] = ("cross_entropy", "binary_cross_entropy")  # of probabilities
+WITH_OUTPUT_FUNCTION: dict[LossName, str] = {  # losses of net inputs: what they make of them
+    "cross_entropy": "softmax or logistic function",
+    "binary_cross_entropy": "logistic function",
+    "poisson": "exponential function",
+}
 
 
 class ErrorSums(NamedTuple):
     """Sums over rows, float64."""
 
     loss: float
-    squared_error: float  # of the outputs (for cross-entropy: of the probabilities) against the targets; gives the RMS
+    squared_error: (
+        float  # of outputs (or of the probabilities or rates they stand for) against the targets; gives the RMS
+    )
 
 
 def loss_code(name: LossName) -> int:
@@ -65,7 +79,7 @@ def error_signal(
 
 
 def probabilities(outputs: Block) -> NDArray[np.float64]:
-    """Return class probabilities (rows, classes) for the net inputs of a cross-entropy network.
+    """Return class probabilities (rows, classes) for the net inputs of a network trained with cross_entropy.
 
     One output gives two columns: 1 - p and p of the logistic function.
     """
@@ -79,3 +93,17 @@ def probabilities(outputs: Block) -> NDArray[np.float64]:
     np.exp(wide, out=wide)
     wide /= wide.sum(axis=1, keepdims=True)
     return wide
+
+
+def label_probabilities(outputs: Block) -> NDArray[np.float64]:
+    """Return the probability of each label (rows, labels) for the net inputs of a network trained with binary_cross_entropy."""
+    with np.errstate(over="ignore"):
+        chances: NDArray[np.float64] = 1 / (1 + np.exp(-outputs.astype(np.float64)))
+    return chances
+
+
+def rates(outputs: Block) -> NDArray[np.float64]:
+    """Return exp r (rows, targets) for the net inputs r of a network trained with poisson: what is expected."""
+    with np.errstate(over="ignore"):
+        expected: NDArray[np.float64] = np.exp(outputs.astype(np.float64))
+    return expected

@@ -92,6 +92,17 @@ class Residuals:
 
 
 @dataclass(frozen=True)
+class LabelCounts:
+    """One label of several: how many rows have it, were given it, and both."""
+
+    target: str
+    label: object  # the class of the column that says that a row has it
+    known: int
+    predicted: int
+    right: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How the model does on rows it was not trained on."""
 
@@ -99,6 +110,7 @@ class Outcome:
     of: int  # there are
     confusion: Confusion | None = None
     residuals: tuple[Residuals, ...] = ()
+    labels: tuple[LabelCounts, ...] = ()
 
 
 @dataclass(frozen=True)

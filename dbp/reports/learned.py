@@ -9,12 +9,13 @@ import numpy as np
 
 from dbp.reports.charts import Cell, Series, grid, line_chart, scatter
 from dbp.reports.drawing import draw_signals, layout, shades
-from dbp.reports.facts import Confusion, Facts, Residuals, Snapshot
+from dbp.reports.facts import Confusion, Facts, LabelCounts, Residuals, Snapshot
 from dbp.reports.markup import Markup, join, number, tag
-from dbp.reports.sections import note
+from dbp.reports.sections import note, table
 
 MOST_CONFUSED = 20  # classes of the matrix that are drawn
 MOST_POINTS = 500
+MOST_LABELS = 100
 VANISHING, EXPLODING = 1e-3, 1e3
 
 
@@ -132,6 +133,8 @@ def outcome(facts: Facts) -> Markup:
     if found.confusion is not None:
         return _confusion(found.confusion, rows)
     told = tag("p", f"{rows}, which the model was not trained on.", class_="soft")
+    if found.labels:
+        return join([told, _labels(found.labels)])
     return join([told, tag("div", *map(_residuals, found.residuals), class_="charts")])
 
 
@@ -157,6 +160,19 @@ def _confusion(found: Confusion, rows: str) -> Markup:
         told += f" Drawn are {len(kept)} of {len(found.classes)} classes, those with the most rows."
     picture = grid("confusion matrix", names, names, cells, "known ↓ predicted →")
     return join([tag("p", told, class_="soft"), picture])
+
+
+def _labels(found: Sequence[LabelCounts]) -> Markup:
+    head = ["target", "label", "rows that have it", "rows it was predicted for", "both", "precision", "recall"]
+    rows = [
+        [each.target, str(each.label), *(f"{count:,}" for count in (each.known, each.predicted, each.right))]
+        + [f"{each.right / whole:.1%}" if whole else "-" for whole in (each.predicted, each.known)]
+        for each in found[:MOST_LABELS]
+    ]
+    more = len(found) - MOST_LABELS
+    return join(
+        [table(head, rows, left=(0, 1)), tag("p", f"and {more:,} labels more.", class_="soft") if more > 0 else None]
+    )
 
 
 def _residuals(found: Residuals) -> Markup:

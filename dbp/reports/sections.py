@@ -95,7 +95,7 @@ def runs(facts: Facts) -> Markup | None:
         )
     head = ["run", *keys, "start", "state", "steps", "loss", "validation loss", "directory"]
     text = "Each run is a job directory of its own, with a report of its own: dbp report, and its directory."
-    return join([tag("p", text), _table(head, rows, left=(0, len(head) - 1))])
+    return join([tag("p", text), table(head, rows, left=(0, len(head) - 1))])
 
 
 def curves(facts: Facts) -> Markup:
@@ -151,12 +151,12 @@ def data(facts: Facts) -> Markup:
     ]
     if rows:
         head = ["column", "is", "mean", "standard deviation", "least", "largest"]
-        parts.append(_table(head, rows, left=(0, 1)))
+        parts.append(table(head, rows, left=(0, 1)))
     if len(found.columns) > MOST_COLUMNS:
         parts.append(tag("p", f"and {len(found.columns) - MOST_COLUMNS:,} columns more.", class_="soft"))
     if found.categories:
         head = ["column", "values", "missing", "most frequent"]
-        parts.append(_table(head, [_category(each) for each in found.categories[:MOST_COLUMNS]], left=(0, 3)))
+        parts.append(table(head, [_category(each) for each in found.categories[:MOST_COLUMNS]], left=(0, 3)))
     if found.classes:
         parts += [tag("h3", f"Classes of {facts.job.data.targets[0]}"), _classes(facts, found.classes)]
     return join([*parts, note(facts, "data")])
@@ -173,7 +173,7 @@ def _classes(facts: Facts, classes: Sequence[tuple[object, int]]) -> Markup:
     rows = [[str(value), f"{count:,}", f"{count / total:.1%}"] for value, count in classes[:MOST_CLASSES]]
     more = len(classes) - MOST_CLASSES
     rest = tag("p", f"and {more:,} classes more.", class_="soft") if more > 0 else None
-    return join([_table(["class", "training rows", "share"], rows, left=(0,)), rest])
+    return join([table(["class", "training rows", "share"], rows, left=(0,)), rest])
 
 
 def environment(facts: Facts) -> Markup:
@@ -196,7 +196,7 @@ def checksums(facts: Facts) -> Markup:
         "parameters after the last step (digest)": digests[-1] if digests else None,
     }
     rows = [[each.name, f"{each.bytes:,}", each.sha256] for each in facts.checksums]
-    return join([_list(pairs, code=True), _table(["file", "bytes", "SHA-256"], rows, left=(0, 2))])
+    return join([_list(pairs, code=True), table(["file", "bytes", "SHA-256"], rows, left=(0, 2))])
 
 
 def warnings(facts: Facts) -> Markup:
@@ -231,7 +231,9 @@ def _list(pairs: Mapping[str, object], code: bool = False) -> Markup:
     return tag("dl", *parts)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> Markup:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> Markup:
+    """Return a table; columns at the places `left` hold words."""
+
     def line(name: str, cells: Sequence[str]) -> Markup:
         return tag(
             "tr", *(tag(name, cell, class_="left" if place in left else None) for place, cell in enumerate(cells))

@@ -116,4 +116,7 @@ def _targets(
                 f"targets: class indices {targets.min()} to {targets.max()}; expected 0 to {classes - 1} for {outputs} outputs"
             )
         return targets.astype(np.int32)
-    return as_matrix(targets, dtype, outputs, "targets")
+    numbers = as_matrix(targets, dtype, outputs, "targets")
+    if loss == "poisson" and (numbers < 0).any():
+        raise ValueError(f"targets: {numbers.min():g} is below 0; expected counts or rates of 0 or more with poisson")
+    return numbers

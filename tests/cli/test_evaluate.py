@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.image import imread
 
+from dbp.cli.measures import show
 from dbp.cli.output import Output
 from dbp.cli.pictures import draw_pictures
 from dbp.models.class_sums import ClassMeter
 from dbp.models.evaluation import Evaluation
+from dbp.models.label_sums import LabelMeter
 from dbp.models.number_sums import NumberMeter
 
 Dbp = Callable[..., Any]
@@ -94,6 +96,18 @@ def classes(count: int, rows: int = 500) -> Evaluation:
     return totals.result()
 
 
+def labels(count: int, rows: int = 300) -> Evaluation:
+    random = np.random.default_rng(0)
+    true = random.integers(0, 2, (rows, count)).astype(float)
+    true[:, 0] = 0  # a label that no row has: its recall is no number
+    outputs = random.standard_normal((rows, count)) + 2 * true - 1
+    pairs = [("no", f"the class {k} $x_1$\n") for k in range(count)]
+    meter = LabelMeter([f"target {k} $" for k in range(count)], pairs, rows, False)
+    totals = meter.totals()
+    totals.add(meter.part(outputs, true, None, 0))
+    return totals.result()
+
+
 @pytest.mark.parametrize(
     ("make", "names"),
     [
@@ -104,8 +118,13 @@ def classes(count: int, rows: int = 500) -> Evaluation:
         (lambda: classes(3), ["confusion", "calibration"]),
         (lambda: classes(15), ["confusion", "calibration"]),
         (lambda: classes(80), ["confusion", "calibration"]),
+        (lambda: labels(3), ["labels"]),
+        (lambda: labels(70), ["labels"]),
     ],
-    ids=["numbers", "many targets", "one row", "no errors", "classes", "a dozen classes", "many classes"],
+    ids=[
+        *("numbers", "many targets", "one row", "no errors", "classes", "a dozen classes", "many classes"),
+        *("labels", "many labels"),
+    ],
 )
 @pytest.mark.filterwarnings("error")
 def test_pictures_of_many_things(make: Callable[[], Evaluation], names: list[str], tmp_path: Path) -> None:
@@ -141,3 +160,15 @@ def test_several_targets_have_lines_of_their_own(dbp: Dbp, job_file: Path, tmp_p
     ran = dbp("evaluate", "two", "constant.parquet", "--json")
     assert [each["r2"] is None for each in ran.json["targets"]] == [False, True]
     assert json.loads(ran.out)["rows"] == 2
+
+
+def test_labels_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pipe: the measures of all, then a line for each label; of many labels --json alone says it."""
+    show(labels(3), Output(json=False))
+    first, lines = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
+    assert any(line.startswith("accuracy (all labels right)") for line in first)
+    assert lines[0].split()[:4] == ["target", "label", "support", "precision"]
+    assert len(lines) == 4
+    assert " - " in lines[1]  # the recall of a label that no row has
+    show(labels(60), Output(json=False))
+    assert "60 labels; --json has the measures of each" in capsys.readouterr().err

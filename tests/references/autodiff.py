@@ -39,7 +39,10 @@ def loss_sum(outputs: torch.Tensor, targets: torch.Tensor, loss: str) -> torch.T
         return functional.huber_loss(outputs, targets, reduction="sum")
     if loss == "absolute_error":
         return functional.l1_loss(outputs, targets, reduction="sum")
-    if outputs.shape[1] == 1:
+    if loss == "poisson":  # torch leaves out what does not depend on the outputs
+        least = torch.special.xlogy(targets, targets) - targets
+        return functional.poisson_nll_loss(outputs, targets, reduction="sum") + least.sum()
+    if outputs.shape[1] == 1 or loss == "binary_cross_entropy":
         return functional.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
     return functional.cross_entropy(outputs, targets, reduction="sum")
 

@@ -96,9 +96,10 @@ def sample_loss(y: Row, t: Row, loss: str) -> float:
         )
     if loss == "absolute_error":
         return math.fsum(abs(a - b) for a, b in zip(y, t, strict=True))
-    if len(y) == 1:
-        (r,) = y
-        return max(r, 0.0) + math.log1p(math.exp(-abs(r))) - t[0] * r
+    if loss == "poisson":
+        return math.fsum(math.exp(r) - b * r + (b * math.log(b) if b else 0.0) - b for r, b in zip(y, t, strict=True))
+    if len(y) == 1 or loss == "binary_cross_entropy":
+        return math.fsum(max(r, 0.0) + math.log1p(math.exp(-abs(r))) - b * r for r, b in zip(y, t, strict=True))
     top = max(y)
     log_sum = top + math.log(math.fsum(math.exp(r - top) for r in y))
     return math.fsum(b * (log_sum - r) for r, b in zip(y, t, strict=True))
@@ -106,7 +107,13 @@ def sample_loss(y: Row, t: Row, loss: str) -> float:
 
 def sample_error(y: Row, t: Row, loss: str) -> list[float]:
     """dE/dy: y - t (S1), or p - t; clipped to [-1, 1], or only its sign."""
-    errors = [a - b for a, b in zip(softmax(y) if loss == "cross_entropy" else y, t, strict=True)]
+    if loss == "cross_entropy":
+        y = softmax(y)
+    elif loss == "binary_cross_entropy":
+        y = [_logistic(r) for r in y]
+    elif loss == "poisson":
+        y = [math.exp(r) for r in y]
+    errors = [a - b for a, b in zip(y, t, strict=True)]
     if loss == "huber":
         return [min(max(error, -1.0), 1.0) for error in errors]
     return [math.copysign(1.0, error) for error in errors] if loss == "absolute_error" else errors

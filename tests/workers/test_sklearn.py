@@ -35,11 +35,15 @@ def _one_thread():
 IRIS_X, IRIS_Y = load_iris(return_X_y=True)
 IRIS_X = scale(IRIS_X)
 BINARY_Y = np.where(IRIS_Y == 1, "versicolor", "other")
+LABELS_Y = np.column_stack([IRIS_Y == 1, IRIS_X[:, 1] > 0, IRIS_X[:, 0] + IRIS_X[:, 2] > 1]).astype(int)
+COUNTS_Y = np.random.default_rng(0).poisson(np.exp(0.2 * IRIS_X[:, 0])).astype(float)
 DIABETES_X, DIABETES_Y = (scale(part) for part in load_diabetes(return_X_y=True))
 
 PROBLEMS = {
     "several classes": ("MLPClassifier", IRIS_X, IRIS_Y),
     "two classes": ("MLPClassifier", IRIS_X, BINARY_Y),
+    "several labels": ("MLPClassifier", IRIS_X, LABELS_Y),
+    "counts": ("MLPRegressor", IRIS_X, COUNTS_Y),
     "one number": ("MLPRegressor", DIABETES_X, DIABETES_Y),
 }
 
@@ -52,6 +56,7 @@ def both(problem: str, weighted: bool = False, **parameters):
     """scikit-learn's estimator and dbp's, fitted alike."""
     name, X, y = PROBLEMS[problem]
     weights = weights_for(len(X)) if weighted else None
+    parameters |= {"loss": "poisson"} if problem == "counts" else {}
     made = [getattr(module, name)(random_state=3, **parameters) for module in (theirs, ours)]
     return [estimator.fit(X, y, sample_weight=weights) for estimator in made]
 
@@ -129,7 +134,7 @@ def test_the_solvers_that_only_dbp_has_reach_it_too(solver):
 def test_predictions_are_scikit_learns(problem):
     reference, found = both(problem, max_iter=20)
     X, y = PROBLEMS[problem][1:]
-    if problem == "one number":
+    if problem in ("one number", "counts"):
         np.testing.assert_allclose(found.predict(X), reference.predict(X), rtol=1e-9)
     else:
         np.testing.assert_array_equal(found.predict(X), reference.predict(X))
@@ -261,6 +266,38 @@ def test_several_outputs_and_sparse_rows():
     np.testing.assert_array_equal(dense.predict(rows), thin.predict(rows))
 
 
+def test_labels_are_those_of_scikit_learn_to_5e_15():
+    """Few steps: what differs is the order of additions. Sparse labels are predicted as sparse ones."""
+    for solver in ("sgd", "adam"):
+        made = (module.MLPClassifier((6,), solver=solver, random_state=2, max_iter=9) for module in (theirs, ours))
+        reference, found = (estimator.fit(IRIS_X, LABELS_Y) for estimator in made)
+        assert furthest(reference, found) < 5e-15
+        assert found.predict(IRIS_X).dtype == reference.predict(IRIS_X).dtype
+    thin = [module.MLPClassifier((6,), max_iter=9, random_state=2) for module in (theirs, ours)]
+    for estimator in thin:
+        estimator.fit(IRIS_X, sparse.csr_matrix(LABELS_Y))
+    left, right = (estimator.predict(IRIS_X) for estimator in thin)
+    assert type(left) is type(right)
+    np.testing.assert_array_equal(left.toarray(), right.toarray())
+
+
+def test_labels_are_learnt_part_by_part_and_gone_on_with():
+    made = [module.MLPClassifier((6,), random_state=2) for module in (theirs, ours)]
+    for estimator in made:
+        for part in range(3):
+            estimator.partial_fit(IRIS_X[part::3], LABELS_Y[part::3], classes=[0, 1, 2])
+    assert furthest(*made) < 5e-15
+    found = ours.MLPClassifier((6,), random_state=2, max_iter=2, warm_start=True).fit(IRIS_X, LABELS_Y)
+    with pytest.raises(ValueError, match="y has one class per row; expected several labels"):
+        found.fit(IRIS_X, IRIS_Y)
+    with pytest.raises(ValueError, match="y has 2 labels per row; expected 3"):
+        found.fit(IRIS_X, LABELS_Y[:, :2])
+    with pytest.raises(ValueError, match=r"classes=\[0, 1\]; expected the columns of y, 0 to 2"):
+        ours.MLPClassifier().partial_fit(IRIS_X, LABELS_Y, classes=[0, 1])
+    with pytest.raises(ValueError, match="y has several labels per row; expected one class"):
+        ours.MLPClassifier((6,), max_iter=2, warm_start=True).fit(IRIS_X, IRIS_Y).fit(IRIS_X, LABELS_Y)
+
+
 def test_pipeline_search_cross_validation_and_clone():
     pipeline = make_pipeline(StandardScaler(), ours.MLPClassifier((5,), solver="lbfgs", random_state=0))
     search = GridSearchCV(pipeline, {"mlpclassifier__alpha": [0.01, 10.0]}, cv=3).fit(IRIS_X, BINARY_Y)
@@ -288,7 +325,8 @@ def test_a_stored_estimator_predicts_the_same_and_goes_on_training(way, tmp_path
 
 
 REFUSED = [
-    ({"loss": "poisson"}, "loss is 'poisson'; expected one of: squared_error .*Poisson"),
+    ({"loss": "gamma"}, "loss is 'gamma'; expected one of: squared_error, poisson"),
+    ({"loss": "poisson"}, "is below 0; expected counts or rates of 0 or more"),
     ({"solver": "newton"}, "solver is 'newton'; expected one of: sgd, adam, lbfgs"),
     ({"activation": "gelu"}, "activation is 'gelu'"),
     ({"alpha": -1}, "alpha is -1; expected a number of 0 or more"),
@@ -314,8 +352,10 @@ def test_parameters_that_do_not_fit_are_refused_in_fit(parameters, message):
 
 
 def test_data_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="several labels per row are not supported"):
-        ours.MLPClassifier().fit(IRIS_X, np.eye(3, dtype=int)[IRIS_Y])
+    with pytest.raises(ValueError, match="several columns of classes are not supported"):
+        ours.MLPClassifier().fit(IRIS_X, np.column_stack([IRIS_Y, IRIS_Y]))
+    with pytest.raises(ValueError, match=r"a matrix .rows, labels. of 0 and 1"):
+        ours.MLPClassifier().fit(IRIS_X, LABELS_Y + 1)
     with pytest.raises(ValueError, match="levenberg_marquardt' needs the squared error"):
         ours.MLPClassifier(solver="levenberg_marquardt").fit(IRIS_X, IRIS_Y)
     with pytest.raises(ValueError, match=r"all weights are 0|at least one non-zero"):

@@ -6,7 +6,7 @@ import math
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,6 @@ class _Fit:
 
 class Multilayer(BaseEstimator):  # type: ignore[misc]
     """A fully connected network. Use `MLPClassifier` or `MLPRegressor`."""
-
-    _loss: ClassVar[LossName]
 
     n_outputs_: int
     t_: int  # rows seen by sgd or adam
@@ -154,6 +152,11 @@ class Multilayer(BaseEstimator):  # type: ignore[misc]
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=dtype, reset=first, **options)
         return _dense(X), y
 
+    @property
+    @abstractmethod
+    def _loss(self) -> LossName:
+        """The loss that is minimised."""
+
     @abstractmethod
     def _validated(
         self, X: Any, y: Any, first: bool, one_epoch: bool, classes: Any
@@ -207,7 +210,7 @@ class Multilayer(BaseEstimator):  # type: ignore[misc]
             return
         if self._loss != "squared_error":
             raise ValueError(
-                "solver='levenberg_marquardt' needs the squared error, and a classifier has the log loss; "
+                f"solver='levenberg_marquardt' needs the squared error, and the loss is {self._loss}; "
                 f"expected one of: {', '.join((*STOCHASTIC, *FULL_BATCH[:-1]))}"
             )
         if network.parameter_count > MOST_PARAMETERS:

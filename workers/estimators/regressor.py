@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 
-from dbp.network.losses import LossName
+from dbp.network.losses import LossName, rates
 from dbp.network.network import Network
 from dbp.optimizers.protocol import Vector
 from dbp.workers.estimators.base import Multilayer, Targets, stochastic_only
@@ -18,13 +18,12 @@ from dbp.workers.estimators.rows import Table
 
 
 class MLPRegressor(RegressorMixin, Multilayer):  # type: ignore[misc]
-    """A network for numbers, trained on half the squared error: scikit-learn's `MLPRegressor` with dbp's methods and workers.
+    """A network for numbers, trained on half the squared error or the Poisson deviance: scikit-learn's `MLPRegressor` with dbp's
+    methods and workers.
 
     Parameters and attributes are those of scikit-learn's class, and `workers`: the number of Ray workers, 0 for this process; the
     network has the same bits for any number. docs/from-scikit-learn.md lists each one and what is different.
     """
-
-    _loss: ClassVar[LossName] = "squared_error"
 
     def __init__(
         self,
@@ -83,6 +82,10 @@ class MLPRegressor(RegressorMixin, Multilayer):  # type: ignore[misc]
         )
         self.loss = loss
 
+    @property
+    def _loss(self) -> LossName:
+        return "poisson" if self.loss == "poisson" else "squared_error"
+
     def _validated(
         self, X: Any, y: Any, first: bool, one_epoch: bool, classes: Any
     ) -> tuple[NDArray[np.floating], Targets]:
@@ -90,14 +93,22 @@ class MLPRegressor(RegressorMixin, Multilayer):  # type: ignore[misc]
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         targets = np.ascontiguousarray(y.reshape(len(y), -1), dtype=matrix.dtype)
+        if self.loss == "poisson" and (targets < 0).any():
+            raise ValueError(
+                f"y: {targets.min():g} is below 0; expected counts or rates of 0 or more with loss='poisson'"
+            )
         self.n_outputs_ = targets.shape[1]
         return matrix, targets
 
     def _output_activation(self) -> str:
-        return "identity"
+        return "exp" if self.loss == "poisson" else "identity"
+
+    def _values(self, outputs: Vector) -> Vector:
+        """Return what raw outputs stand for."""
+        return rates(outputs).astype(outputs.dtype) if self.loss == "poisson" else outputs
 
     def _score_on(self, network: Network, theta: Vector, held: Table) -> float:
-        outputs = network.forward(theta, held.inputs)
+        outputs = self._values(network.forward(theta, held.inputs))
         if not np.isfinite(outputs).all():
             return float("nan")
         return float(r2_score(held.targets, outputs, sample_weight=held.weights))
@@ -109,7 +120,7 @@ class MLPRegressor(RegressorMixin, Multilayer):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[np.floating]:
         """Return the outputs for rows X (rows, features): (rows,), or (rows, outputs) where there are several."""
-        outputs = self._outputs(X)
+        outputs = self._values(self._outputs(X))
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def __sklearn_tags__(self) -> Any:

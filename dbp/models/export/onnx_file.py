@@ -36,8 +36,7 @@ def onnx_bytes(portable: Portable, inputs: Inputs | None = None) -> bytes:
     """Return the file's bytes. `inputs`: one ``matrix`` of all columns, or one input per column; None: a matrix where it fits."""
     require_onnx()
     names = input_names(portable, inputs)
-    outputs = ("label", _class_numbers(portable)) if portable.task == "classification" else ("prediction",)
-    outputs = (*outputs, "valid")
+    outputs = (*_outputs(portable), "valid")
     for name in names:
         if name == "" or name in outputs:
             raise refuse(name, f"its name cannot be that of an input (outputs are {', '.join(outputs)})", "onnx")
@@ -51,7 +50,11 @@ def onnx_bytes(portable: Portable, inputs: Inputs | None = None) -> bytes:
     wide = graph.add("Cast", raw, to=_kind(np.float64))
     if portable.task == "classification":
         _classes(graph, portable, raw, wide, valid)
+    elif portable.task == "multilabel":
+        _labels(graph, portable, raw, wide, valid)
     else:
+        if portable.loss == "poisson":
+            wide = graph.add("Exp", wide)
         units = graph.add("Mul", wide, graph.constant(portable.target_scale, np.float64))
         values = graph.add("Add", units, graph.constant(portable.target_mean, np.float64))
         _give_numbers(graph, "prediction", values, valid, len(portable.targets))
@@ -80,6 +83,13 @@ def _about(portable: Portable) -> dict[str, str]:
         "opset": f"ai.onnx {OPSET}, ai.onnx.ml {ML_OPSET}",
         "description": json.dumps(description),
     }
+
+
+def _outputs(portable: Portable) -> tuple[str, ...]:
+    """Return the names of the outputs but ``valid``."""
+    if portable.task == "classification":
+        return "label", _class_numbers(portable)
+    return ("labels", "probabilities") if portable.task == "multilabel" else ("prediction",)
 
 
 def _class_numbers(portable: Portable) -> str:
@@ -146,6 +156,15 @@ def _classes(graph: Graph, portable: Portable, raw: str, wide: str, valid: str) 
     else:
         shares = graph.add("Softmax", wide, axis=1)
     _give_numbers(graph, "probabilities", shares, valid, len(portable.classes))
+
+
+def _labels(graph: Graph, portable: Portable, raw: str, wide: str, valid: str) -> None:
+    """Add the outputs of several labels: 1 where a row has one, 0 where not, -1 in a row without prediction."""
+    width = portable.sizes[-1]
+    there = graph.add("Cast", graph.add("Greater", raw, graph.constant(0, portable.dtype)), to=_kind(np.int64))
+    labels = graph.add("Where", valid, there, graph.constant(-1, np.int64))
+    graph.output("labels", labels, _kind(np.int64), ["N", width])
+    _give_numbers(graph, "probabilities", _logistic(graph, wide, np.dtype(np.float64)), valid, width)
 
 
 def _give_labels(graph: Graph, portable: Portable, index: str, valid: str) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import dbp
 from dbp.data.column_rules import CategoryRule, DateRule, NumberRule
 from dbp.errors import InputError
+from dbp.network.losses import CROSS_ENTROPIES
 
 if TYPE_CHECKING:
     from dbp.data.columns import Label
@@ -111,7 +112,7 @@ class Portable:
     """``layers`` are weights (inputs, outputs), bias (outputs,) and activation, in the precision of the model."""
 
     columns: tuple[Column, ...]
-    task: str  # classification or regression
+    task: str  # classification, multilabel or regression
     targets: tuple[str, ...]
     classes: tuple[Label, ...]
     target_mean: tuple[float, ...]
@@ -120,6 +121,7 @@ class Portable:
     layers: tuple[tuple[NDArray[np.floating], NDArray[np.floating], str], ...]
     name: str
     parameters_sha256: str
+    labels: tuple[tuple[Label, Label], ...] = ()  # per target of a multilabel task: the classes for 0 and 1
 
     @classmethod
     def of(cls, model: Model) -> Portable:
@@ -137,6 +139,7 @@ class Portable:
             layers=tuple((layer.weights, layer.bias, activation) for layer, activation in layers),
             name=str(model.about.get("name", "")),
             parameters_sha256=model.parameters_sha256,
+            labels=encoding.labels,
         )
 
     @property
@@ -147,7 +150,7 @@ class Portable:
     @property
     def has_probabilities(self) -> bool:
         """Whether outputs stand for class probabilities."""
-        return self.loss == "cross_entropy"
+        return self.loss in CROSS_ENTROPIES
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -171,6 +174,7 @@ class Portable:
             "target_mean": list(self.target_mean),
             "target_scale": list(self.target_scale),
             "columns": [_described(column) for column in self.columns],
+            **({"labels": [list(pair) for pair in self.labels]} if self.labels else {}),
         }
 
 

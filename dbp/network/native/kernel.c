@@ -64,6 +64,9 @@ void EXPORT(layout)(int64_t *sizes) {
     sizes[0] = sizeof(network), sizes[1] = sizeof(layer), sizes[2] = sizeof(known), sizes[3] = sizeof(result);
 }
 
+/* How many losses there are. */
+int64_t EXPORT(losses)(void) { return LOSSES; }
+
 /* Take the parameter vector (P): per layer weights (inputs, outputs) row-major, then bias. */
 void EXPORT(pack)(network *net, const real *theta) {
     for (int64_t l = 0; l < net->layers; l++) {
@@ -120,8 +123,18 @@ static void error_signal(const network *net, const layer *last, int64_t rows, kn
         return;
     }
     const real *t = want.classes ? zero_or_one(net, rows, outputs, want.classes) : want.targets;
-    if (net->loss == CROSS_ENTROPY) {
-        logistic_loss(rows, last->output, t, want.weights, last->delta, sums);
+    if (outputs == 1 && (net->loss == CROSS_ENTROPY || net->loss == BINARY_CROSS_ENTROPY)) {
+        logistic_loss(rows, last->output, t, want.weights, 1, last->delta, sums);
+    } else if (net->loss == BINARY_CROSS_ENTROPY) {
+        for (int64_t m = 0; m < rows; m++)
+            logistic_loss(outputs, last->output + m * stride, t + m * outputs, want.weights ? want.weights + m : NULL, 0,
+                          last->delta + m * stride, sums);
+    } else if (net->loss == POISSON) {
+        if (outputs == 1) poisson_loss(rows, last->output, t, want.weights, 1, last->delta, sums);
+        else
+            for (int64_t m = 0; m < rows; m++)
+                poisson_loss(outputs, last->output + m * stride, t + m * outputs, want.weights ? want.weights + m : NULL, 0,
+                             last->delta + m * stride, sums);
     } else if (outputs == 1) {
         residuals((int)net->loss, net->limit, rows, last->output, t, want.weights, 1, last->delta, sums);
     } else {

@@ -7,7 +7,7 @@
 
 #include "functions.h"
 
-enum loss { SQUARED_ERROR, CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR };
+enum loss { SQUARED_ERROR, CROSS_ENTROPY, HUBER, ABSOLUTE_ERROR, BINARY_CROSS_ENTROPY, POISSON, LOSSES };
 
 typedef struct {
     double loss[PAD];
@@ -67,7 +67,8 @@ static void residuals(int kind, real limit, int64_t count, const real *y, const 
 }
 
 /* -t log p - (1 - t) log(1 - p) with p = 1 / (1 + exp -r), as max(r, 0) + log(1 + exp -|r|) - t r. Weighted as above. */
-static void logistic_loss(int64_t count, const real *r, const real *t, const real *weight, real *delta, chains *sums) {
+static void logistic_loss(int64_t count, const real *r, const real *t, const real *weight, int weight_step, real *delta,
+                          chains *sums) {
     for (int64_t from = 0; from < count; from += LANES) {
         int width = (int)(count - from < LANES ? count - from : LANES);
         real net[LANES] = {0}, known[LANES] = {0}, error[LANES], loss[LANES];
@@ -78,10 +79,28 @@ static void logistic_loss(int64_t count, const real *r, const real *t, const rea
         store(error, p - load(known));
         store(loss, at_least(x, every(0)) + log1p_(e) - load(known) * x);
         for (int j = 0, chain = (int)(from % PAD); j < width; j++, chain++) {
-            real w = weight ? weight[from + j] : 1;
+            real w = weight ? weight[weight_step * (from + j)] : 1;
             sums->loss[chain] += (double)w * (double)loss[j];
             sums->squared_error[chain] += (double)w * ((double)error[j] * (double)error[j]);
             delta[from + j] = w * error[j];
+        }
+    }
+}
+
+/* Half the Poisson deviance, exp r - t r + t log t - t (Nelder & Wedderburn 1972); delta = exp r - t. Weighted as above. */
+static void poisson_loss(int64_t count, const real *r, const real *t, const real *weight, int weight_step, real *delta,
+                         chains *sums) {
+    for (int64_t from = 0; from < count; from += LANES) {
+        int width = (int)(count - from < LANES ? count - from : LANES);
+        real net[LANES] = {0}, rate[LANES];
+        memcpy(net, r + from, width * sizeof(real));
+        store(rate, exp_(load(net)));
+        for (int j = 0, chain = (int)(from % PAD); j < width; j++, chain++) {
+            real w = weight ? weight[weight_step * (from + j)] : 1, error = rate[j] - t[from + j];
+            double known = (double)t[from + j], least = known > 0 ? known * log_(known) - known : 0;
+            sums->loss[chain] += (double)w * ((double)rate[j] - known * (double)net[j] + least);
+            sums->squared_error[chain] += (double)w * ((double)error * (double)error);
+            delta[from + j] = w * error;
         }
     }
 }

@@ -175,7 +175,7 @@ ONE_MISTAKE: list[tuple[str, Any, str]] = [
     ("training.reduction", "average", 'training.reduction: "average" is not known; expected one of: mean, sum'),
     ("checkpoint", 5, "checkpoint: 5 is not a section of keys; expected a section with the keys every, keep"),
     ("checkpoint.keep", 0, "checkpoint.keep: 0 is not allowed; expected a whole number of at least 1"),
-    ("task", "classify", 'task: "classify" is not known; expected one of: classification, regression; did you mean '
+    ("task", "classify", 'task: "classify" is not known; expected one of: classification, multilabel, regression; did you mean '
      '"classification"?'),
     ("loss", "cross_entropy", "loss: cross_entropy compares class probabilities; expected squared_error with task: regression"),
     ("network.outputs", 2, "network.outputs: 2 outputs for 1 target column; expected one per target column"),
@@ -260,12 +260,48 @@ def test_mistakes_between_fields_of_a_classification() -> None:
     assert problems_of(values) == [
         'network.output_activation: "sigmoid" cannot be combined with cross_entropy, whose softmax (or logistic function) is '
         "part of the loss; expected identity",
-        "data.target: 2 columns (a, b); expected one with task: classification",
+        "data.target: 2 columns (a, b); expected one with task: classification; several labels of two classes each are "
+        "task: multilabel",
         "data.standardize_target: classes cannot be standardised; expected false with task: classification",
     ]
     assert Job.from_values(
         {**changed("network.output_activation", "sigmoid"), "task": "classification", "loss": "squared_error"}
     )
+
+
+def test_mistakes_between_fields_of_a_multilabel_job() -> None:
+    """Several labels: what the other tasks have and this one has not is refused by name."""
+    data = {**MINIMAL["data"], "target": ["a", "b"]}
+    values = {**MINIMAL, "task": "multilabel", "data": data, "network": {"hidden": []}}
+    job = Job.from_values(values)
+    assert (job.loss, job.standardizes_target) == ("binary_cross_entropy", False)
+    refused = {
+        "data.target": (
+            {"data": {**data, "target": "a"}},
+            "one column (a); expected two or more with task: multilabel",
+        ),
+        "data.standardize_target": ({"data": {**data, "standardize_target": True}}, "classes cannot be standardised"),
+        "data.class_weights": ({"data": {**data, "class_weights": "balanced"}}, "a row has several labels"),
+        "data.validation_split.stratify": (
+            {"data": {**data, "validation": 0.2, "validation_split": {"stratify": True}}},
+            "a row has several labels; expected group or time",
+        ),
+        "network.outputs": ({"network": {"hidden": [], "outputs": 3}}, "3 outputs for 2 target columns"),
+        "network.output_activation": (
+            {"network": {"hidden": [], "output_activation": "sigmoid"}},
+            '"sigmoid" cannot be combined with binary_cross_entropy, whose logistic function is part of the loss',
+        ),
+        "loss": ({"loss": "squared_error"}, "squared_error is not of several labels; expected binary_cross_entropy"),
+    }
+    for key, (changes, words) in refused.items():
+        (problem,) = problems_of({**values, **changes})
+        assert problem.startswith(f"{key}: {words}"), problem
+    (problem,) = problems_of({**values, "optimizer": {"name": "levenberg_marquardt"}})
+    assert problem.startswith("loss: binary_cross_entropy cannot be used with levenberg_marquardt")
+    (problem,) = problems_of({**MINIMAL, "task": "regression", "loss": "binary_cross_entropy"})
+    assert problem.startswith("loss: binary_cross_entropy compares class probabilities; expected squared_error")
+    (problem,) = problems_of({**MINIMAL, "task": "classification", "loss": "binary_cross_entropy"})
+    assert problem.startswith("loss: binary_cross_entropy is of several labels; expected cross_entropy")
 
 
 def test_missing_keys_say_what_belongs_there() -> None:
@@ -275,7 +311,7 @@ def test_missing_keys_say_what_belongs_there() -> None:
         "data: missing; expected a section with the keys train, validation, target, validation_split, features, "
         "drop, categories, rare_below, unknown, most_categories, dates, impute, missing_indicator, standardize, "
         "standardize_target, weight, class_weights, cache, compact",
-        "task: missing; expected one of: classification, regression",
+        "task: missing; expected one of: classification, multilabel, regression",
     ]
     assert any(line.startswith("optimizer.name: missing; expected one of: gradient_descent, rprop") for line in found)
     assert problems_of(changed("optimizer", {"name": "gradient_descent"})) == [

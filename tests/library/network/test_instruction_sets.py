@@ -33,7 +33,7 @@ FINGERPRINT = "822cdfbdbfa6b943"
 @given(
     sizes=st.lists(UNITS, min_size=2, max_size=4),
     names=st.lists(st.sampled_from(TRAINABLE), min_size=3, max_size=3),
-    loss=st.sampled_from(["squared_error", "cross_entropy"]),
+    loss=st.sampled_from(["squared_error", "cross_entropy", "binary_cross_entropy", "poisson"]),
     dtype=st.sampled_from(["float32", "float64"]),
     rows=st.one_of(st.integers(1, 40), st.sampled_from([127, 128, 129, 300])),
     seed=st.integers(0, 999),
@@ -45,6 +45,10 @@ def test_every_instruction_set_gives_the_same_gradient(sizes, names, loss, dtype
     inputs = draw.standard_normal((rows, sizes[0])).astype(dtype)
     if loss == "cross_entropy":
         targets = draw.integers(0, max(sizes[-1], 2), rows).astype(np.int32)
+    elif loss == "binary_cross_entropy":
+        targets = draw.integers(0, 2, (rows, sizes[-1])).astype(dtype)
+    elif loss == "poisson":
+        targets = draw.poisson(2, (rows, sizes[-1])).astype(dtype)
     else:
         targets = draw.standard_normal((rows, sizes[-1])).astype(dtype)
     found = set()

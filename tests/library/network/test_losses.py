@@ -10,10 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit, huber, log_softmax, logsumexp, softmax
+from sklearn.metrics import mean_poisson_deviance
 
 from dbp import Network, gradient_sum
-from dbp.network.backprop import predicted_classes
-from dbp.network.losses import LOSS_NAMES, ErrorSums, LossName, error_signal, loss_code, probabilities
+from dbp.network.backprop import predicted_classes, predicted_labels
+from dbp.network.losses import (
+    LOSS_NAMES,
+    WITH_OUTPUT_FUNCTION,
+    ErrorSums,
+    LossName,
+    error_signal,
+    label_probabilities,
+    loss_code,
+    probabilities,
+    rates,
+)
 
 Numbers = NDArray[np.floating]
 
@@ -66,6 +77,63 @@ def test_logistic_cross_entropy_is_log1p_of_exp(size: float, dtype: str) -> None
     assert math.isclose(sums.loss, float(expected.sum()), rel_tol=50 * eps)
     np.testing.assert_allclose(delta, expit(wide) - known, rtol=0, atol=4 * eps)
     assert math.isclose(sums.squared_error, float(((expit(wide) - known) ** 2).sum()), rel_tol=50 * eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
+@pytest.mark.parametrize("width", [2, 3, 16, 21])
+def test_labels_are_one_logistic_function_each(width: int, size: float, dtype: str) -> None:
+    """Loss and delta are those of each output alone, to its last bit in delta; ±1e4 overflows nowhere."""
+    draw = np.random.default_rng(width)
+    net = _logits(draw, 60, width, size).astype(dtype)
+    targets = draw.integers(0, 2, (60, width)).astype(dtype)
+    weights = draw.random(60).astype(dtype)
+    delta = np.full_like(net, np.nan)
+    sums = error_signal("binary_cross_entropy", net, targets, weights=weights, delta=delta)
+    alone = np.full((60, 1), np.nan, dtype)
+    loss = squares = 0.0
+    for k in range(width):
+        column, known = (np.ascontiguousarray(each[:, k : k + 1]) for each in (net, targets))
+        one = error_signal("cross_entropy", column, known, weights=weights, delta=alone)
+        loss, squares = loss + one.loss, squares + one.squared_error
+        np.testing.assert_array_equal(delta[:, k], alone[:, 0])
+    assert math.isclose(sums.loss, loss, rel_tol=1e-13)
+    assert math.isclose(sums.squared_error, squares, rel_tol=1e-13)
+    wide = net.astype(np.float64)
+    np.testing.assert_allclose(label_probabilities(net), expit(wide), rtol=1e-14, atol=1e-300)
+    np.testing.assert_array_equal(label_probabilities(net) > 0.5, predicted_labels(net))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [1, 3, 16, 21])
+def test_poisson_is_half_the_deviance_of_scikit_learn(width: int, dtype: str) -> None:
+    """Against its mean_poisson_deviance; delta is exp r - t; counts of 0 and of a million among them, and rates between."""
+    draw = np.random.default_rng(width)
+    net = draw.uniform(-6, 6, (50, width)).astype(dtype)
+    targets = draw.poisson(np.exp(net.astype(float))).astype(dtype)
+    targets[0], targets[1], targets[2] = 0, 1e6, 0.25
+    weights = draw.random(50).astype(dtype)
+    delta = np.full_like(net, np.nan)
+    sums = error_signal("poisson", net, targets, weights=weights, delta=delta)
+    wide, known, counted = (each.astype(np.float64) for each in (net, targets, weights))
+    deviances = [mean_poisson_deviance(known[:, k], np.exp(wide[:, k]), sample_weight=counted) for k in range(width)]
+    eps = float(np.finfo(dtype).eps)
+    assert math.isclose(2 * sums.loss, sum(deviances) * counted.sum(), rel_tol=50 * eps)
+    errors = np.exp(wide) - known
+    np.testing.assert_allclose(delta, counted[:, None] * errors, rtol=20 * eps, atol=20 * eps * known.max())
+    assert math.isclose(sums.squared_error, float((counted[:, None] * errors**2).sum()), rel_tol=50 * eps)
+    np.testing.assert_allclose(rates(net), np.exp(wide), rtol=1e-14)
+    assert math.isinf(error_signal("poisson", np.full((1, 1), 800.0, dtype), np.ones((1, 1), dtype)).loss)
+
+
+def test_one_label_has_the_bits_of_one_logistic_output() -> None:
+    draw = np.random.default_rng(0)
+    network, inputs = Network((4, 5, 1), ("tanh", "identity")), draw.standard_normal((300, 4))
+    targets = draw.integers(0, 2, (300, 1)).astype(float)
+    theta = network.initial_parameters(0)
+    losses: tuple[LossName, ...] = ("cross_entropy", "binary_cross_entropy")
+    one, other = (gradient_sum(network, theta, inputs, targets, loss) for loss in losses)
+    assert (one.loss, one.gradient.tobytes()) == (other.loss, other.gradient.tobytes())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -206,7 +274,7 @@ def test_a_row_of_weight_2_counts_like_two_rows(loss: LossName, width: int, seed
     draw = np.random.default_rng(seed)
     network = Network((4, 5, width), ("tanh", "identity"))
     theta, inputs = network.initial_parameters(seed, "float64"), draw.standard_normal((rows, 4))
-    targets = _one_hot(draw, rows, width) if loss == "cross_entropy" else draw.standard_normal((rows, width))
+    targets = _one_hot(draw, rows, width) if loss in WITH_OUTPUT_FUNCTION else draw.standard_normal((rows, width))
     times = draw.integers(0, 4, rows)
     times[0] = 2
     weighted = gradient_sum(network, theta, inputs, targets, loss, weights=times)
@@ -216,6 +284,12 @@ def test_a_row_of_weight_2_counts_like_two_rows(loss: LossName, width: int, seed
     np.testing.assert_allclose(
         (weighted.loss, weighted.squared_error), (repeated.loss, repeated.squared_error), rtol=1e-12
     )
+
+
+def test_a_count_below_0_is_refused() -> None:
+    network = Network((2, 1), ("identity",))
+    with pytest.raises(ValueError, match="targets: -1 is below 0; expected counts or rates"):
+        gradient_sum(network, np.zeros(3), np.zeros((2, 2)), [[3.0], [-1.0]], "poisson")
 
 
 def test_weights_of_1_change_no_bit() -> None:

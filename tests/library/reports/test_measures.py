@@ -33,6 +33,23 @@ def test_a_snapshot_is_the_rms_of_the_recursion() -> None:
     assert found.per_layer == pytest.approx([np.sqrt((delta**2).mean()) for delta in deltas], rel=1e-12)
 
 
+def test_labels_are_counted_and_rates_are_in_their_own_unit() -> None:
+    """Of a multilabel model: rows with, predicted and both, for each label; of counts, exp of the outputs."""
+    columns = ("a", "b"), (0.0,) * 2, (1.0,) * 2
+    theta = np.array([1.0, 0, 0, 1, 0, 0])
+    labels = Encoding(*columns, ("rain", "snow"), "multilabel", labels=((0, 1), ("no", "yes")))
+    model = Model(dbp.Network((2, 2), ("identity",)), theta, labels, "binary_cross_entropy")
+    inputs, known = np.array([[1.0, -1], [1, 1], [-1, 1]]), np.array([[1.0, 0], [0, 1], [0, 1]])
+    found = outcome(model, inputs, known, 3)
+    assert [(each.target, each.label) for each in found.labels] == [("rain", 1), ("snow", "yes")]
+    assert [(each.known, each.predicted, each.right) for each in found.labels] == [(1, 2, 1), (2, 2, 2)]
+    counts = Encoding(*columns, ("y", "z"), "regression", (), (0.0,) * 2, (1.0,) * 2, counts=True)
+    model = Model(model.network, theta, counts, "poisson")
+    for place, residuals in enumerate(outcome(model, inputs, known, 3).residuals):
+        np.testing.assert_allclose(residuals.predicted, np.exp(inputs[:, place]))
+        np.testing.assert_array_equal(residuals.known, known[:, place])
+
+
 @given(st.integers(1, 10_000), st.integers(1, 500))
 def test_spread_rows_are_inside_and_few(rows: int, most: int) -> None:
     """Ranges follow each other without overlap; all rows where they are few, and both ends of a table where not."""

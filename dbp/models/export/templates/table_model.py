@@ -73,11 +73,17 @@ class TableModel:
         return self.network(self.inputs(columns))
 
     def predict(self, columns: Any) -> np.ndarray:
-        """Return classes (rows,), or numbers in the targets' own units: (rows,), or (rows, targets) where there are several."""
+        """Return classes (rows,), or numbers in the targets' own units: (rows,), or (rows, targets) where there are several.
+
+        Of several labels, the class of each (rows, targets).
+        """
         return self.decode(self.outputs(columns))
 
     def predict_probabilities(self, columns: Any) -> np.ndarray:
-        """Return the probability of each class (rows, classes), in the order of ``description["classes"]``."""
+        """Return the probability of each class (rows, classes), in the order of ``description["classes"]``.
+
+        Of several labels, that of each (rows, targets): of the second of its classes in ``description["labels"]``.
+        """
         return self.probabilities(self.outputs(columns))
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
@@ -89,14 +95,29 @@ class TableModel:
             else:
                 index = np.argmax(outputs, axis=1)
             return np.array(description["classes"])[index]
-        values = outputs.astype(np.float64) * description["target_scale"] + description["target_mean"]
+        if description["task"] == "multilabel":
+            there = (outputs > 0).astype(int)
+            columns = [np.array(pair)[there[:, place]] for place, pair in enumerate(description["labels"])]
+            alike = len({column.dtype.kind for column in columns}) == 1
+            return np.column_stack(columns if alike else [column.astype(object) for column in columns])
+        wide = outputs.astype(np.float64)
+        if description["loss"] == "poisson":
+            with np.errstate(over="ignore"):
+                wide = np.exp(wide)
+        values = wide * description["target_scale"] + description["target_mean"]
         return values[:, 0] if values.shape[1] == 1 else values
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the class probabilities that raw outputs stand for: softmax, or the logistic function of a single one."""
-        if self.description["loss"] != "cross_entropy":
+        """Return the class probabilities that raw outputs stand for: softmax, or the logistic function of a single one.
+
+        Of several labels, the logistic function of each.
+        """
+        if self.description["loss"] not in ("cross_entropy", "binary_cross_entropy"):
             raise ValueError("only a network trained with cross_entropy has class probabilities")
         wide = outputs.astype(np.float64)
+        if self.description["task"] == "multilabel":
+            with np.errstate(over="ignore"):
+                return np.asarray(1 / (1 + np.exp(-wide)))
         if wide.shape[1] == 1:
             with np.errstate(over="ignore"):
                 return np.hstack([1 / (1 + np.exp(wide)), 1 / (1 + np.exp(-wide))])
@@ -289,11 +310,7 @@ ENCODERS = {"number": encode_number, "category": encode_category, "date": encode
 def predict_table(model: TableModel, path: str, out: Any) -> None:
     """Write the rows of a CSV file with predictions (and probabilities) as further columns."""
     description = model.description
-    several = description["task"] == "regression" and len(description["targets"]) > 1
-    added = [f"prediction_{name}" for name in description["targets"]] if several else ["prediction"]
-    likely = description["loss"] == "cross_entropy"
-    if likely:
-        added += [f"probability_{word(value)}" for value in description["classes"]]
+    added = added_columns(description)
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = (row for row in csv.reader(file) if row)
         header = next(rows, [])
@@ -314,10 +331,37 @@ def predict_table(model: TableModel, path: str, out: Any) -> None:
                 error.row += done
                 raise
             done += len(batch)
-            parts = [model.decode(outputs).reshape(len(batch), -1)]
-            parts += [model.probabilities(outputs)] if likely else []
+            parts = added_parts(model, outputs)
             cells = [[word(cell) for part in parts for cell in part[place].tolist()] for place in range(len(batch))]
             table.writerows([*row, *more] for row, more in zip(batch, cells, strict=True))
+
+
+def added_columns(description: Any) -> list[str]:
+    """Return the names of the columns that predictions are written to."""
+    if description["task"] == "multilabel":
+        groups = zip(description["targets"], description["labels"], strict=True)
+        return [
+            name
+            for target, pair in groups
+            for name in (f"prediction_{target}", *(f"probability_{target}_{word(value)}" for value in pair))
+        ]
+    several = description["task"] == "regression" and len(description["targets"]) > 1
+    added = [f"prediction_{name}" for name in description["targets"]] if several else ["prediction"]
+    if description["loss"] == "cross_entropy":
+        added += [f"probability_{word(value)}" for value in description["classes"]]
+    return added
+
+
+def added_parts(model: TableModel, outputs: np.ndarray) -> list[np.ndarray]:
+    """Return what is written of raw outputs (rows, outputs), as parts (rows, some of the columns)."""
+    predicted = model.decode(outputs).reshape(len(outputs), -1)
+    if model.description["task"] == "multilabel":
+        with np.errstate(over="ignore"):
+            against = 1 / (1 + np.exp(outputs.astype(np.float64)))
+        chances = model.probabilities(outputs)
+        places = [slice(place, place + 1) for place in range(outputs.shape[1])]
+        return [part[:, place] for place in places for part in (predicted, against, chances)]
+    return [predicted, *([model.probabilities(outputs)] if model.description["loss"] == "cross_entropy" else [])]
 
 
 def batches(rows: Iterable[list[str]], width: int) -> Iterator[list[list[str]]]:

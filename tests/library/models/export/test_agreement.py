@@ -17,6 +17,10 @@ import dbp
 
 
 def _table(name: str) -> pa.Table:
+    if name == "weather":
+        rows, marks = datasets.make_multilabel_classification(300, n_features=6, n_classes=3, random_state=0)
+        words = {"rain": marks[:, 0], "snow": marks[:, 1] == 1, "storm": np.where(marks[:, 2], "yes", "no")}
+        return pa.table({f"x{place}": column for place, column in enumerate(rows.T)} | words)
     data = getattr(datasets, f"load_{name}")()
     names = [str(each) for each in data.get("feature_names", range(data.data.shape[1]))]
     columns = {name: data.data[:, place] for place, name in enumerate(names)}
@@ -48,6 +52,7 @@ EXAMPLES = {
         "linnerud",
         (*REGRESSION, "data.target=['to Weight', 'to Waist', 'to Pulse']"),
     ),
+    "three labels of different types": ("weather", ("task=multilabel", "data.target=[rain, snow, storm]")),
 }
 
 

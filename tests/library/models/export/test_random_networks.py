@@ -11,7 +11,7 @@ import pytest
 from exported_models import TOLERANCES, import_file, run_onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import LOSSES, TRAINABLE
+from strategies import LOSSES, OF_NET_INPUTS, TRAINABLE
 
 from dbp import Model, Network
 from dbp.data.encoding import Encoding
@@ -19,6 +19,7 @@ from dbp.models.export.numpy_file import numpy_source
 from dbp.models.export.onnx_file import onnx_bytes
 from dbp.models.export.portable import Portable
 
+PAIRS = [(0, 1), (False, True), ("no", "yes"), (-3, 2**40)]
 KINDS = {"text": ("", "b", "日本"), "whole": (-1, 0, 2**40), "truth": (False, True)}
 
 
@@ -26,7 +27,8 @@ KINDS = {"text": ("", "b", "日本"), "whole": (-1, 0, 2**40), "truth": (False, 
 def models(draw) -> Model:
     """Networks of up to four layers, with columns of very different sizes."""
     loss = draw(st.sampled_from(LOSSES))
-    classification = loss == "cross_entropy" or draw(st.booleans())
+    multilabel = loss == "binary_cross_entropy"
+    classification = loss == "cross_entropy" or (loss not in OF_NET_INPUTS and draw(st.booleans()))
     classes = draw(st.sampled_from(list(KINDS.values()))) if classification else ()
     features = draw(st.integers(1, 6))
     outputs = len(classes) if classes else draw(st.integers(1, 4))
@@ -34,7 +36,7 @@ def models(draw) -> Model:
         outputs = 1
     sizes = [features, *draw(st.lists(st.integers(1, 9), max_size=3)), outputs]
     activations = [draw(st.sampled_from(TRAINABLE)) for _ in sizes[1:]]
-    if loss == "cross_entropy":
+    if loss in OF_NET_INPUTS:
         activations[-1] = "identity"
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     network = Network(sizes, activations)
@@ -43,11 +45,16 @@ def models(draw) -> Model:
     tens = 10.0 ** random.integers(-6, 7, features)
     mean, scale = tuple((random.standard_normal(features) * tens).tolist()), tuple(tens.tolist())
     targets = ("kind",) if classes else tuple(f"t{place}" for place in range(outputs))
-    spreads = () if classes else tuple((10.0 ** random.integers(-6, 7, outputs)).tolist())
+    spreads = () if classes or multilabel else tuple((10.0 ** random.integers(-6, 7, outputs)).tolist())
+    moved = tuple(np.multiply(spreads, 0.7).tolist())
+    if loss == "poisson":
+        moved, spreads = (0.0,) * outputs, (1.0,) * outputs
     encoding = Encoding(
         *(tuple(f"c{place}" for place in range(features)), mean, scale, targets),
-        "classification" if classes else "regression",
-        *(classes, tuple(np.multiply(spreads, 0.7).tolist()), spreads),
+        "classification" if classes else "multilabel" if multilabel else "regression",
+        *(classes, moved, spreads),
+        counts=loss == "poisson" and not classes,
+        labels=tuple(draw(st.sampled_from(PAIRS)) for _ in targets) if multilabel else (),
     )
     return Model(network, theta, encoding, loss)
 
@@ -63,12 +70,24 @@ def check(model: Model, rows: np.ndarray, found: dict[str, np.ndarray]) -> None:
     if model.encoding.task == "regression":
         wanted = model.encoding.decode(raw)
         units = np.maximum(1, np.abs(raw)) * model.encoding.target_scale
+        if model.encoding.counts:
+            wanted = np.exp(raw.astype(np.float64))
+            units = np.maximum(1, np.abs(raw)) * np.maximum(1, wanted)
         assert np.max(np.abs(found["prediction"].reshape(wanted.shape) - wanted) / units) <= tolerance
         return
     if model.has_probabilities:
         assert np.max(np.abs(found["probabilities"] - model.predict_probabilities(rows))) <= tolerance
     else:
         assert np.max(np.abs(found["scores"] - raw) / np.maximum(1, np.abs(raw))) <= tolerance
+    if model.encoding.task == "multilabel":
+        clear = (np.abs(raw) > 10 * tolerance * np.maximum(1, np.abs(raw).max(axis=1, keepdims=True))).tolist()
+        wanted = model.predict(rows)
+        if "labels" in found:  # of ONNX: 0 and 1
+            wanted = (raw > 0).astype(int)
+        seen = found["labels"] if "labels" in found else found["label"]
+        pairs = zip(np.ravel(seen).tolist(), wanted.ravel().tolist(), np.ravel(clear), strict=True)
+        assert all(mine == theirs for mine, theirs, sure in pairs if sure)
+        return
     first_two = np.sort(raw, axis=1)[:, -2:]
     least = 0.0 if model.has_probabilities else 0.5
     margin = np.abs(raw[:, 0] - least) if raw.shape[1] == 1 else first_two[:, 1] - first_two[:, 0]
