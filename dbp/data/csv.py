@@ -29,6 +29,7 @@ _CANDIDATES = (pa.bool_(), pa.int64(), pa.float64())
 _MISSING = ["", "NA", "NaN", "nan", "null", "NULL", "N/A"]
 _TRUE, _FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
 _PARSED_PER_BYTE = 32  # memory that a piece of text takes while it is read: measured to 24, on cells of one digit
+_RAGGED = re.compile(r"CSV parse error: (?:Row #(\d+): )?Expected (\d+) columns, got (\d+)")
 _TOO_LONG = f"a row of more than {MOST_ROW_BYTES >> 20} MiB; expected shorter ones. Is a closing quote missing?"
 
 
@@ -256,12 +257,6 @@ def _parse(
     piece: bytes, path: str, place: int, header: _Header, types: Mapping[str, pa.DataType], columns: Sequence[str]
 ) -> list[pa.RecordBatch]:
     """Return the rows of a piece of the file that begins with row `place`, from 0."""
-    ragged: list[pyarrow.csv.InvalidRow] = []
-
-    def note(row: pyarrow.csv.InvalidRow) -> str:
-        ragged.append(row)
-        return "error"
-
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(piece),
@@ -269,7 +264,6 @@ def _parse(
             pyarrow.csv.ParseOptions(
                 delimiter=header.delimiter,
                 newlines_in_values=True,
-                invalid_row_handler=note,
                 # In a table of one column a blank line is a row whose cell is missing: it must not vanish.
                 ignore_empty_lines=len(header.names) > 1,
             ),
@@ -283,12 +277,12 @@ def _parse(
             ),
         )
     except pa.ArrowException as error:
-        if ragged:
-            row = ragged[0]
-            number = _ragged_row(piece, header) if row.number is None else row.number
+        # No handler of invalid rows: it is never told of one whose text is not UTF-8.
+        if ragged := _RAGGED.match(str(error)):
+            number, expected, seen = ragged.groups()
+            row = place + (_ragged_row(piece, header) if number is None else int(number))
             raise DataError(
-                f"{path}: row {place + number} ({ROW_NUMBERS}) has {_fields(row.actual_columns)}; expected "
-                f"{row.expected_columns}, as in the header"
+                f"{path}: row {row} ({ROW_NUMBERS}) has {_fields(int(seen))}; expected {expected}, as in the header"
             ) from None
         message = str(error).splitlines()[0]
         if "Empty CSV" in message:

@@ -94,11 +94,13 @@ class Dataset:
         tables = [table]
         if isinstance(validation, str):
 
-            def has_columns(table: Table) -> None:
+            def second_look(table: Table) -> None:
                 require_columns(table, dataset._read_columns)
+                if foreseen is not None:
+                    foreseen(dataset)
 
-            other = open_table(validation, looking=None if lookers is None else Looking(lookers, has_columns))
-            has_columns(other)
+            other = open_table(validation, looking=None if lookers is None else Looking(lookers, second_look))
+            require_columns(other, dataset._read_columns)
             dataset.__dict__["_validation_table"] = other
             tables.append(other)
         if compact:

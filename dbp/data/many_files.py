@@ -16,12 +16,13 @@ from itertools import accumulate
 
 import pyarrow as pa
 
+from dbp.data import text_scan
 from dbp.data.file_set import FileSet
 from dbp.data.formats import Format
 from dbp.data.partitions import Value, key_columns
 from dbp.data.table import BATCH_ROWS, WHOLE_BYTES, Table, describe_missing
 from dbp.data.table_file import TableFile
-from dbp.data.text_scan import LEAST_BYTES, Looking, TextScan, is_large, look_through
+from dbp.data.text_scan import Looking, TextScan, is_large, look_through
 from dbp.errors import DataError
 from dbp.storage.uris import is_remote
 
@@ -207,7 +208,7 @@ def _scans(files: FileSet, form: Format, file_of: FileOf) -> list[TextScan] | No
         return None
     with _at_once(files) as pool:
         opened = list(pool.map(lambda name: file_of(files.full(name)), files.names))
-        if sum(pool.map(lambda file: file.size(), opened)) <= LEAST_BYTES:
+        if sum(pool.map(lambda file: file.size(), opened)) <= text_scan.LEAST_BYTES:
             return None  # nor are the headers read twice
         scans = [scan for scan in pool.map(form.scan, opened) if scan]
     return scans if len(scans) == len(files.names) and is_large(scans) else None

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Protocol
 
 from dbp.data import text_index
@@ -101,6 +102,10 @@ class RangeTask:
         except DataError:
             return None
 
+    def first_piece(self) -> RangeFound:
+        """Return what is in the first piece alone of a range whose start is known. DataError."""
+        return self._found(self.start, self.place or 0, 1)
+
     def _guess(self) -> int | None:
         """Return where the first row begins, by the first guess after which rows can be read; None: at no place in this range."""
         with self.source.open_ranges() as file:
@@ -115,9 +120,9 @@ class RangeTask:
             return self.start - 1 + start if self.start - 1 + start < self.stop else None
         return None
 
-    def _found(self, start: int, place: int) -> RangeFound:
+    def _found(self, start: int, place: int, pieces: int | None = None) -> RangeFound:
         builder, facts, path = IndexBuilder(start), None, self.source.path
-        for piece, is_last in self._pieces(start):
+        for piece, is_last in islice(self._pieces(start), pieces):
             rows, facts = self.rows.look(piece, path, place + builder.rows, facts)
             builder.add(piece, rows)
             if is_last:
@@ -176,9 +181,7 @@ class TextScan:
 
     def first_look(self) -> object:
         """Return what the first piece of the file alone would teach. DataError."""
-        stop = min(self.rows.begin + text_index.PIECE_BYTES, self.size)
-        found = RangeTask(self.source, self.size, self.rows, self.rows.begin, stop, 0)()
-        return self._learnt([] if found is None else [found])
+        return self._learnt([task.first_piece() for task in self.tasks()[:1]])
 
     def here(self) -> object:
         """Look through the file in this process, one range after the other; return what is learnt. DataError."""
@@ -222,7 +225,7 @@ class Lookers(Protocol):
         ...
 
     def told(self, path: str, done: int, total: int) -> None:
-        """Hear how many bytes of a table have been looked through."""
+        """Hear how many bytes of a table have been looked through; 0 before any are asked for."""
         ...
 
 
@@ -242,6 +245,7 @@ def is_large(scans: Sequence[TextScan]) -> bool:
 def look_through(scans: Sequence[TextScan], lookers: Lookers, path: str) -> list[object]:
     """Have files of one table looked through; return what is learnt of each. DataError for the first row that cannot be read."""
     total, before, learnt = sum(scan.size for scan in scans), 0, []
+    lookers.told(path, 0, total)
     with closing(lookers.results([task for scan in scans for task in scan.tasks()])) as results:
         for scan in scans:
 
