@@ -7,6 +7,7 @@ that hold the rows it needs. Folders called ``key=value`` add columns (Hive's wa
 from __future__ import annotations
 
 import hashlib
+import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from dbp.data.table import BATCH_ROWS, WHOLE_BYTES, Table, describe_missing
 from dbp.data.table_file import TableFile
 from dbp.data.text_scan import Looking, TextScan, is_large, look_through
 from dbp.errors import DataError
-from dbp.storage.uris import is_remote
+from dbp.storage.uris import is_remote, local_path
 
 _MOST_OPEN = 16
 _OPENED_AT_ONCE = 8  # at a store, where each takes a few round trips
@@ -59,6 +60,12 @@ class Learnt:
     members: tuple[Member, ...]
     schema: pa.Schema  # of the files
     keys: pa.Schema  # the partition columns
+
+    def for_any_folder(self) -> Learnt:
+        """Return this for a process that works in another folder of this machine, or of one that sees the same files."""
+        if is_remote(self.files.root):
+            return self
+        return replace(self, files=replace(self.files, root=os.path.abspath(local_path(self.files.root or "."))))
 
 
 FileOf = Callable[[str], TableFile]
