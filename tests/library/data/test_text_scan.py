@@ -6,12 +6,14 @@ import pickle
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from s3_server import S3
 
 from dbp.data import text_index, text_scan
 from dbp.data.csv import CsvTable
@@ -22,6 +24,7 @@ from dbp.data.table import Table
 from dbp.data.table_file import LocalFile
 from dbp.data.text_scan import Looking, RangeFound, RangeTask, TextScan
 from dbp.errors import DataError
+from dbp.storage.remote import open_folder
 
 
 class Apart:
@@ -77,10 +80,15 @@ def opened(path: Path, lookers: Apart | None) -> tuple[object, ...] | str:
         table = open_table(path, looking=None if lookers is None else Looking(lookers, nothing))
     except DataError as error:
         return str(error)
-    learnt = table.learnt()
-    index = learnt.index  # type: ignore[attr-defined]
-    facts = {name: value for name, value in vars(learnt).items() if name != "index"}
-    return (facts, index.offsets.tolist(), index.first_rows.tolist(), index.checksums.tolist(), table.schema)
+    return facts(table)
+
+
+def facts(table: Table) -> tuple[object, ...]:
+    """All that opening a table taught."""
+    learnt: Any = table.learnt()
+    index = learnt.index
+    others = {name: value for name, value in vars(learnt).items() if name != "index"}
+    return others, index.offsets.tolist(), index.first_rows.tolist(), index.checksums.tolist(), table.schema
 
 
 CELL = st.one_of(
@@ -258,3 +266,18 @@ def test_a_file_that_is_written_meanwhile(reader: type[CsvTable | LibsvmTable], 
         path.write_text(other)
         with pytest.raises(DataError, match=r"bytes; it had .* when reading it began"):
             scan.here()
+
+
+@pytest.mark.parametrize("lookers", [None, Apart()])
+def test_of_a_file_in_a_store_ranges_are_read(lookers: Apart | None, tmp_path: Path, s3: S3) -> None:
+    """By whoever looks through it: no copy of the whole."""
+    text = "a,b\n" + "".join(f"{row},{row / 2}\n" for row in range(60_000))
+    (tmp_path / "t.csv").write_text(text)
+    open_folder(s3.url).upload(tmp_path / "t.csv", "t.csv")
+    s3.requests.clear()
+    with ranges(1 << 18):
+        there = open_table(f"{s3.url}/t.csv", looking=None if lookers is None else Looking(lookers, nothing))
+        gets = [line for line in s3.requests if line.startswith("GET") and "t.csv" in line]
+        assert all("bytes=" in line for line in gets), gets
+        assert facts(there) == facts(open_table(tmp_path / "t.csv"))
+    assert lookers is None or len(lookers.asked) > 2
