@@ -86,6 +86,7 @@ class Dataset:
 
         def first_look(table: Table) -> None:
             first = of(table)
+            first._check_text(table)
             if foreseen is not None:
                 foreseen(first)
 
@@ -340,42 +341,25 @@ class Dataset:
                 f"most {MOST_SPLIT_ROWS}. Name a validation table instead"
             )
 
+    @property
+    def _amounts(self) -> tuple[str, ...]:
+        """The columns that are numbers whatever their type says: targets of a regression, and weights."""
+        return (*(self.targets if self.task == "regression" else ()), *([] if self.weight is None else [self.weight]))
+
+    def _check_text(self, first_rows: Table) -> None:
+        """Raise DataError for text among the first rows where numbers belong: what is text there is text in the whole."""
+        from dbp.data.columns import is_text
+        from dbp.data.type_checks import check_numbers
+
+        schema = first_rows.schema
+        check_numbers(first_rows, [name for name in self._amounts if is_text(schema.field(name).type)])
+
     def _check_types(self, table: Table) -> None:
-        from dbp.data.checks import why_no_number
-        from dbp.data.columns import is_label, is_number
+        from dbp.data.type_checks import check_types
 
-        quantities = [plan.name for plan in self.plans if plan.kind == "number"]
-        quantities += self.targets if self.task == "regression" else ()
-        quantities += [] if self.weight is None else [self.weight]
-        for name in quantities:
-            if not is_number(table.schema.field(name).type):
-                raise DataError(f"{table.path}: {why_no_number(table, name)}")
-        for plan in self.plans:
-            if plan.kind != "number":
-                self._check_type(table, plan)
-        kind = table.schema.field(self.targets[0]).type
-        if self.task == "classification" and not is_label(kind):
-            raise DataError(
-                f"{table.path}: target {self.targets[0]!r} holds {kind}; expected text, whole numbers or true/false"
-            )
-
-    def _check_type(self, table: Table, plan: FeaturePlan) -> None:
-        """Raise DataError for a category or date column that holds neither, or not what the training table's holds."""
-        from dbp.data.categories import same_family
-        from dbp.data.columns import is_label
-        from dbp.data.dates import is_date, is_zoned
-
-        kind, trained = table.schema.field(plan.name).type, self._train_table.schema.field(plan.name).type
-        if plan.kind == "category":
-            right, expected = is_label(kind), "text, whole numbers or true/false for a category"
-            alike = same_family(kind, trained)
-        else:
-            right, expected = is_date(kind), "dates, timestamps, or text such as 2026-11-25 08:30:00"
-            alike = is_zoned(kind) == is_zoned(trained)
-        if not right or not alike:
-            raise DataError(
-                f"{table.path}: column {plan.name!r} holds {kind}; expected {f'{trained}, as in training' if right else expected}"
-            )
+        quantities = [*(plan.name for plan in self.plans if plan.kind == "number"), *self._amounts]
+        label = self.targets[0] if self.task == "classification" else None
+        check_types(table, quantities, self.plans, label, self._train_table.schema)
 
     def _read(self, part: Part, start: int, stop: int) -> tuple[pa.Table, NDArray[np.int64]]:
         """Return rows [start, stop) of a part, and their places in the file, from 0."""

@@ -247,6 +247,11 @@ def test_a_dataset_checks_columns_first(tmp_path: Path) -> None:
         for changes in ({"target": "z"}, {"features": ["c"]}, {"weight": "w"}):
             with pytest.raises(DataError, match="no column"):
                 dataset(path, lookers, **changes)
+        for changes in ({}, {"weight": "y", "target": "a"}):
+            path.write_text("a,b,y\n" + "1,2,3\n" * 100 + "1,2,x\n" * 400)
+            with pytest.raises(DataError, match=r"column 'y'.* row 101 .*'x'"):
+                dataset(path, lookers, **changes)
+        path.write_text("a,b,y\n" + "1,2,3\n" * 500)
         assert not lookers.asked
         here = dataset(path, lookers, seen.append)
         with pytest.raises(DataError, match="no column 'b'"):
