@@ -140,6 +140,11 @@ class BarProgress(Observer):
         self._progress.update(self._task, description=clean(text), completed=0, numbers="")
         self._progress.tasks[0].total = None  # `update` takes None for "as it was"
 
+    def reading(self, table: str, done: int, total: int) -> None:
+        """See `Observer`."""
+        numbers = f"{done >> 20:,} of {total >> 20:,} MiB"
+        self._progress.update(self._task, total=total, completed=done, numbers=numbers)
+
     def loading(self, rows: int, total: int) -> None:
         """See `Observer`."""
         self._progress.update(self._task, total=total, completed=rows, numbers=f"{rows:,} of {total:,} rows")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -78,6 +79,10 @@ class ChaosFileSystem(MemoryFileSystem):
             data = data[:-1] + bytes([data[-1] ^ 1])
         return data[: len(data) // 2] if "truncated" in kinds else data
 
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        opened = super()._open(path, mode, **options)
+        return _ChaosFile(self, path, opened.getvalue()) if mode == "rb" else opened
+
     def get_file(self, rpath: str, lpath: str, **_: Any) -> None:
         data = self.cat_file(rpath)
         with open(lpath, "wb") as file:
@@ -96,6 +101,19 @@ class ChaosFileSystem(MemoryFileSystem):
         if self._strip_protocol(path) not in self.store:
             raise FileNotFoundError(path)
         super().rm_file(path)
+
+
+class _ChaosFile(io.BytesIO):
+    """An open file, each read of which is a get."""
+
+    def __init__(self, files: ChaosFileSystem, path: str, data: bytes) -> None:
+        super().__init__(data)
+        self._files, self._path, self.size = files, path, len(data)
+
+    def read(self, length: int | None = -1) -> bytes:
+        kinds = self._files._meet("get", self._path)
+        data = super().read(length)
+        return data[: len(data) // 2] if "truncated" in kinds else data
 
 
 @pytest.fixture

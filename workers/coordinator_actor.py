@@ -138,6 +138,12 @@ class _Telling(ProgressLines):
         super().__init__(say)
         self._waiting = waiting
 
+    def reading(self, table: str, done: int, total: int) -> None:
+        """See `Observer`. The status says it in steps of five percent: each is a file that is written."""
+        super().reading(table, done, total)
+        if not self._waiting.closed:
+            self._waiting.waits_for(f"reading {table}: {100 * done // total // 5 * 5} %")
+
     def stage(self, text: str) -> None:
         """See `Observer`."""
         super().stage(text)

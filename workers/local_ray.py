@@ -17,6 +17,8 @@ OBJECT_STORE_FLOOR = 80 * MEBIBYTE  # Ray accepts no less than 75 MiB
 # One thread per worker: numpy's BLAS, which the kernel does not use, would start one per CPU and leave them idle.
 WORKER_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
+_clusters: list[str] = []  # the address that `cluster_ray` has connected this process to
+
 
 @contextmanager
 def embedded_ray(workers: int, vector_bytes: int = 0) -> Iterator[None]:
@@ -46,7 +48,13 @@ def embedded_ray(workers: int, vector_bytes: int = 0) -> Iterator[None]:
 
 @contextmanager
 def cluster_ray(address: str) -> Iterator[None]:
-    """Connect to the Ray cluster at `address` and disconnect at the end. InputError if there is none."""
+    """Connect to the Ray cluster at `address` and disconnect at the end. InputError if there is none.
+
+    Where this has connected to it already, that is used and left alone.
+    """
+    if _clusters == [address]:
+        yield
+        return
     _quiet()
     try:
         ray.init(
@@ -60,9 +68,11 @@ def cluster_ray(address: str) -> Iterator[None]:
             f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
             "leave --address out to train on this machine"
         ) from error
+    _clusters.append(address)
     try:
         yield
     finally:
+        _clusters.remove(address)
         ray.shutdown()
 
 

@@ -111,6 +111,10 @@ class Room:
         """Return the options of the actor of the worker in a place, or in none, beside its one CPU."""
         return {"scheduling_strategy": "SPREAD" if place is None else self._strategy(place), **self._amounts()}
 
+    def task_options(self) -> dict[str, object]:
+        """Return the options of a task, beside its one CPU, that runs in whichever place has it free."""
+        return {"scheduling_strategy": PlacementGroupSchedulingStrategy(self.group)}
+
     def has(self, place: int) -> bool:
         """Whether a place can be used, which is tried out; waits while Ray may yet move it."""
         ask = ray.remote(_nothing).options(num_cpus=0, max_retries=0, scheduling_strategy=self._strategy(place))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
@@ -12,6 +13,7 @@ from dbp.data.column_plan import ColumnOptions, SplitRule
 from dbp.data.dataset import Dataset
 from dbp.data.encoding import Encoding
 from dbp.data.statistics import ColumnSummary
+from dbp.data.text_scan import Lookers
 from dbp.data.weights import class_weights
 from dbp.errors import JobFileError, Problem
 from dbp.jobs.job import Job
@@ -28,8 +30,10 @@ from dbp.workers.warm_start import adopt_encoding
 MOST_CLASSES_EXPECTED = 1000
 
 
-def open_dataset(job: Job) -> Dataset:
-    """Open the job's tables and check what their metadata can tell. DataError."""
+def open_dataset(
+    job: Job, lookers: Lookers | None = None, foreseen: Callable[[Dataset], None] | None = None
+) -> Dataset:
+    """Open the job's tables and check what their metadata can tell. DataError. See `Dataset.open` for `lookers` and `foreseen`."""
     return Dataset.open(
         train=job.data.train,
         validation=job.data.validation,
@@ -42,6 +46,8 @@ def open_dataset(job: Job) -> Dataset:
         split=_split_rule(job),
         compact=job.data.compact,
         counts=job.loss == "poisson",
+        lookers=lookers,
+        foreseen=foreseen,
     )
 
 

@@ -17,11 +17,11 @@ from dbp.jobs.job import Job
 from dbp.jobs.stopping_options import StoppingOptions
 from dbp.storage.checkpoints import Checkpoint, CheckpointStore
 from dbp.sums.fingerprint import kernel_fingerprint
+from dbp.training.coordinator import Progress
 from dbp.training.observers import Observer, StepMetrics
 from dbp.training.stopping import StopRequest
 from dbp.vectors import digest
 from dbp.workers.job_checkpoints import JobCheckpoints
-from dbp.workers.preparation import open_dataset
 from dbp.workers.run import Run, Setting
 from dbp.workers.warm_start import open_start
 
@@ -122,12 +122,23 @@ def replay(
     _check_step(directory, history, step)
     job = _up_to(job, step)
     model = open_start(job) if checkpoint is None else None
-    run = Run(job, Setting(observer, workers, address, StopRequest()), open_dataset(job), model)
-    run.check()
-    if checkpoint is None:
-        _check_data(run, directory, observer)
+    setting, listener = Setting(observer, workers, address, StopRequest()), _Listener()
+    with setting.opening(job) as opening:
+        run = Run(job, setting, opening.dataset(), model)
+        run.check()
+        if checkpoint is None:
+            _check_data(run, directory, observer)
+        progress = _recompute(run, directory, checkpoint, listener)
+    compared = [_compared(history, metrics) for metrics in listener.steps]
+    if history.digest(progress.step) is not None:
+        told = history.digest(progress.step)
+        compared.insert(0, ComparedStep(progress.step, "digest", told, digest(progress.parameters)))
+    return Replayed(directory.id, str(directory.place), progress.step, tuple(compared))
+
+
+def _recompute(run: Run, directory: JobDirectory, checkpoint: Checkpoint | None, listener: _Listener) -> Progress:
+    """Make the steps from a checkpoint on; return the progress before the first."""
     origin = None if checkpoint is None else run.check_origin(checkpoint, directory)
-    listener = _Listener()
     with run.setting.pool(run, run.vector_bytes) as pool:
         prepared = run.prepared(run.fit(pool) if origin is None else origin.fitted)
         run.load(pool, prepared)
@@ -135,11 +146,7 @@ def replay(
         if checkpoint is not None:
             progress = JobCheckpoints.progress_of(checkpoint, progress)
         run.recompute(pool, prepared, progress, listener)
-    compared = [_compared(history, metrics) for metrics in listener.steps]
-    if history.digest(progress.step) is not None:
-        told = history.digest(progress.step)
-        compared.insert(0, ComparedStep(progress.step, "digest", told, digest(progress.parameters)))
-    return Replayed(directory.id, str(directory.place), progress.step, tuple(compared))
+    return progress
 
 
 class _Listener(Observer):

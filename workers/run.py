@@ -38,6 +38,7 @@ from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.job_checkpoints import JobCheckpoints, Origin
 from dbp.workers.memory_check import check_memory, machines, need_of
+from dbp.workers.opening import Opening
 from dbp.workers.pools import open_pool
 from dbp.workers.preparation import (
     Fitted,
@@ -77,6 +78,11 @@ class Setting:
     began: float = field(default_factory=time.perf_counter)
     most: int = 0  # workers that take part where there is room; fewer than `workers`: no more than these
     callbacks: Guarded = field(default_factory=Guarded)  # which `observer` tells, too
+
+    def opening(self, job: Job) -> Opening:
+        """Return who opens the tables of a job: a context that the pool is to be opened in."""
+        room = self.service.room if self.service else None
+        return Opening(job, self.observer, self.workers, self.most, self.address, room)
 
     @contextmanager
     def pool(self, run: Run, vector_bytes: int) -> Iterator[TransportPool]:

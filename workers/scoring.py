@@ -1,8 +1,8 @@
 """Predicting and evaluating a table, in this process or by Ray workers; the same bytes and numbers for any number of them.
 
-Workers read their spans themselves and send back what is to be written or added. Spans are handed out in order, and no worker runs
-further ahead of the first one that is missing than WINDOW spans for each worker: that bounds the memory. A worker that dies is
-replaced, and its spans are computed again.
+Workers are told what was learnt by opening the table, read their spans themselves and send back what is to be written or added.
+Spans are handed out in order, and no worker runs further ahead of the first one that is missing than WINDOW spans for each worker:
+that bounds the memory. A worker that dies is replaced, and its spans are computed again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from dbp.data.many_files import Learnt
 from dbp.data.open_table import open_table
 from dbp.errors import DataError, DbpError, InputError, WorkersLostError
 from dbp.models.evaluating import EvaluationTask, Evaluator
@@ -117,8 +118,8 @@ def _computing(
 class SpanWorker:
     """The Ray actor: opens the table when first asked, and answers one call at a time."""
 
-    def __init__(self, task: Task[Any], path: str, source: str, rows: int) -> None:
-        self._task, self._path, self._source, self._rows = task, path, source, rows
+    def __init__(self, task: Task[Any], path: str, source: str, rows: int, learnt: object | None) -> None:
+        self._task, self._path, self._source, self._rows, self._learnt = task, path, source, rows, learnt
         self._reader: SpanReader | None = None
 
     def ready(self) -> tuple[int, Any]:
@@ -145,7 +146,7 @@ class SpanWorker:
 
         node = ray.util.get_node_ip_address()
         try:
-            table = open_table(self._path)
+            table = open_table(self._path, self._learnt)
         except DataError as error:
             raise DataError(f"{error} (on node {node}; all workers must see the table)") from error
         if table.row_count != self._rows:
@@ -187,7 +188,10 @@ class Crew:
         self._count = workers
         self._task = ray.put(task)
         place = table.path if is_remote(table.path) else os.path.abspath(Path(table.path))
-        self._table = (str(place), table.path, table.row_count)
+        learnt = table.learnt()
+        if isinstance(learnt, Learnt):
+            learnt = learnt.for_any_folder()
+        self._table = (str(place), table.path, table.row_count, learnt)
         self._workers: dict[int, _Worker] = {}
         self._calls: dict[ObjectRef, tuple[int, int | None]] = {}  # worker, span; None: its start
         self._started = 0

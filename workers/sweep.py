@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from dbp.data.dataset import Dataset
 from dbp.errors import JobFailedError, JobFileError, NonFiniteLossError, Problem
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.job import Job
@@ -29,18 +30,18 @@ from dbp.training.observers import Observer, Observers, Plan, RunOf, StepMetrics
 from dbp.training.saving import failing_with, persistently
 from dbp.training.sweep_recorder import SweepRecorder
 from dbp.workers.job_checkpoints import JobCheckpoints
-from dbp.workers.preparation import Fitted, Prepared, open_dataset
+from dbp.workers.preparation import Fitted, Prepared
 from dbp.workers.run import Run, Setting, Trained, recording_failure, save_model, write_job
 
 Histories = dict[int, tuple[StepMetrics, ...]]  # by member: its steps in this process
 
 
 class Sweep:
-    """A job of several runs. Making one opens the tables and checks every member against them (JobFileError)."""
+    """A job of several runs. Making one checks every member against the tables (JobFileError)."""
 
-    def __init__(self, job: Job, setting: Setting, start: Model | None) -> None:
+    def __init__(self, job: Job, setting: Setting, dataset: Dataset, start: Model | None) -> None:
         self.job, self.setting, self.start = job, setting, start
-        self.dataset = open_dataset(job)
+        self.dataset = dataset
         self.members = members(job)
         self._check_each(lambda run: run.check())
 

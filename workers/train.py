@@ -8,7 +8,7 @@ several runs is `sweep`'s.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from dbp.training.observers import Observer, Observers, StepMetrics, Summary
 from dbp.training.stopping import StopRequest
 from dbp.workers import sweep
 from dbp.workers.job_checkpoints import JobCheckpoints
-from dbp.workers.preparation import open_dataset
+from dbp.workers.opening import Opening
 from dbp.workers.run import Run, Setting, Trained, write_job
 from dbp.workers.warm_start import open_start
 
@@ -81,17 +81,22 @@ def _train(job: Job, setting: Setting, start: Model | None, storage: str, job_id
     def new_directory() -> JobDirectory:
         return JobDirectory.create(storage, job_id or new_job_id(job.name, storage))
 
-    if job.has_members:
-        return _result(sweep.Sweep(job, setting, start).train(new_directory))
-    run = Run(job, setting, open_dataset(job), start)
+    with setting.opening(job) as opening:
+        dataset = opening.dataset()
+        if job.has_members:
+            return _result(sweep.Sweep(job, setting, dataset, start).train(new_directory))
+        return _result(_train_run(Run(job, setting, dataset, start), new_directory))
+
+
+def _train_run(run: Run, new_directory: Callable[[], JobDirectory]) -> Trained:
     run.check()
-    with setting.pool(run, run.vector_bytes) as pool:
+    with run.setting.pool(run, run.vector_bytes) as pool:
         prepared = run.prepared(run.fit(pool))
         run.load(pool, prepared)
         directory = new_directory()
         progress = run.begin(directory, prepared)
-        with directory.locked(warn=setting.observer.warning):
-            return _result(run.train(pool, prepared, directory, progress))
+        with directory.locked(warn=run.observer.warning):
+            return run.train(pool, prepared, directory, progress)
 
 
 def resume(
@@ -138,16 +143,18 @@ def resume_locked(home: JobDirectory, job: Job, original: Job, setting: Setting)
         setting.observer.warning(
             "stopping.keep is best from now on: the parameters of earlier validations were not kept, so none of them can win"
         )
-    if job.has_members:
-        return _result(sweep.Sweep(job, setting, open_start(job)).resume(home, changed=job != original))
-    return _result(_resume_run(job, setting, home, changed=job != original))
+    with setting.opening(job) as opening:
+        if job.has_members:
+            swept = sweep.Sweep(job, setting, opening.dataset(), open_start(job))
+            return _result(swept.resume(home, changed=job != original))
+        return _result(_resume_run(job, setting, opening, home, changed=job != original))
 
 
-def _resume_run(job: Job, setting: Setting, home: JobDirectory, changed: bool) -> Trained:
+def _resume_run(job: Job, setting: Setting, opening: Opening, home: JobDirectory, changed: bool) -> Trained:
     observer = setting.observer
     store = home.checkpoint_store(job.checkpoint.keep, observer.warning)
     newest = store.newest(lambda path, reason: observer.warning(f"{path}: {reason}; using the one before it"))
-    run = Run(job, setting, open_dataset(job), open_start(job) if newest is None else None)
+    run = Run(job, setting, opening.dataset(), open_start(job) if newest is None else None)
     run.check()
     origin = None if newest is None else run.check_origin(newest, home)
     with setting.pool(run, run.vector_bytes) as pool:

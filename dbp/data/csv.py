@@ -1,8 +1,8 @@
 """CSV and TSV files with a header.
 
-A column's type is decided over the whole file, not from its first rows: opening a table reads it once, as text, and keeps for each
-column the narrowest of bool, int64, float64 and string that fits every cell. An empty cell is a missing value. On the way it notes
-where rows are (`text_index`): who is told so reads the rows it needs only.
+A column's type is decided over the whole file, not from its first rows: the file is looked through once (`text_scan`), as text, for
+the narrowest of bool, int64, float64 and string that fits every cell of a column. An empty cell is a missing value. Who is told
+what was learnt, and where rows are (`text_index`), reads the rows it needs only.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+from numpy.typing import NDArray
 
 from dbp.data.table import BATCH_ROWS, ROW_NUMBERS, require_unique
 from dbp.data.table_file import TableFile
-from dbp.data.text_index import MOST_ROW_BYTES, IndexBuilder, TextIndex, last_line_end, pieces
+from dbp.data.text_index import MOST_ROW_BYTES, TextIndex, first_line_end, last_line_end
+from dbp.data.text_scan import TextRows, TextScan
 from dbp.errors import DataError
 
 _CANDIDATES = (pa.bool_(), pa.int64(), pa.float64())
 _MISSING = ["", "NA", "NaN", "nan", "null", "NULL", "N/A"]
 _TRUE, _FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
 _PARSED_PER_BYTE = 32  # memory that a piece of text takes while it is read: measured to 24, on cells of one digit
+_RAGGED = re.compile(r"CSV parse error: (?:Row #(\d+): )?Expected (\d+) columns, got (\d+)")
 _TOO_LONG = f"a row of more than {MOST_ROW_BYTES >> 20} MiB; expected shorter ones. Is a closing quote missing?"
 
 
@@ -66,23 +69,12 @@ class CsvTable:
             if source.size() != learnt.size:
                 raise DataError(f"{source.path}: {source.size():,} bytes; it had {learnt.size:,} when the job began")
             return cls(source, learnt)
-        header = _header(source.local(), source.path, delimiter)
-        fitting = dict.fromkeys(header.names, _CANDIDATES)
-        text = dict.fromkeys(header.names, pa.string())
-        builder = IndexBuilder(header.bytes)
-        for piece, last in pieces(source, header.bytes, _Cut(delimiter), _TOO_LONG):
-            rows = 0
-            for batch in _parse(piece, source.path, builder.rows, header, text, header.names):
-                rows += batch.num_rows
-                for name in header.names:
-                    fitting[name] = tuple(kind for kind in fitting[name] if _fits(batch.column(name), kind))
-            builder.add(piece, rows)
-            if last and _Cut(delimiter).ends_inside_quotes(piece):
-                raise DataError(
-                    f"{source.path}: row {builder.rows} ({ROW_NUMBERS}) ends inside quotes, and with it the file; expected a "
-                    "closing quote. Is the file truncated, or a quote missing further up?"
-                )
-        return cls(source, CsvLearnt(source.size(), header, fitting, builder.index()))
+        return cls.open(source, TextScan.of(source, cls.rows(source, delimiter)).here(), delimiter)
+
+    @classmethod
+    def rows(cls, source: TableFile, delimiter: str = ",") -> CsvRows:
+        """Return what is in a file, by its header, which is all that is read. DataError."""
+        return CsvRows(_header(source, delimiter))
 
     @staticmethod
     def agree(learnt: Sequence[CsvLearnt]) -> Sequence[CsvLearnt]:
@@ -132,6 +124,70 @@ def _fits(column: pa.Array, kind: pa.DataType) -> bool:
     return True
 
 
+_REST_OF_QUOTED = re.compile(rb'[^"]*+(?:""[^"]*+)*+"')
+
+
+class CsvRows(TextRows):
+    """See `TextRows`. The facts are of shape (columns, _CANDIDATES): whether a type fits all cells of a column."""
+
+    too_long = _TOO_LONG
+
+    def __init__(self, header: _Header) -> None:
+        self._header, self._cut = header, _Cut(header.delimiter)
+        self.begin = header.bytes
+
+    def last_end(self, text: bytes) -> int:
+        """See `TextRows`."""
+        return self._cut(text)
+
+    def first_end(self, text: bytes) -> int:
+        """See `TextRows`."""
+        return self._cut.first(text)
+
+    def starts(self, text: bytes) -> Iterator[int]:
+        """See `TextRows`. It begins outside of quotes, or inside."""
+        if outside := self._cut.first(text, at=1):
+            yield outside
+        closing = self._cut.closing_quote(text, 1)
+        if closing and (inside := self._cut.first(text, closing, closing)):
+            yield inside
+
+    def look(
+        self, piece: bytes, path: str, place: int, facts: NDArray[np.bool_] | None
+    ) -> tuple[int, NDArray[np.bool_]]:
+        """See `TextRows`."""
+        names, rows = self._header.names, 0
+        fits = np.ones((len(names), len(_CANDIDATES)), dtype=np.bool_) if facts is None else facts.copy()
+        for batch in _parse(piece, path, place, self._header, dict.fromkeys(names, pa.string()), names):
+            rows += batch.num_rows
+            for column, kind in zip(*fits.nonzero(), strict=True):
+                fits[column, kind] = _fits(batch.column(int(column)), _CANDIDATES[kind])
+        return rows, fits
+
+    def check_last(self, piece: bytes, path: str, rows: int) -> None:
+        """See `TextRows`."""
+        if self._cut.ends_inside_quotes(piece):
+            raise DataError(
+                f"{path}: row {rows} ({ROW_NUMBERS}) ends inside quotes, and with it the file; expected a "
+                "closing quote. Is the file truncated, or a quote missing further up?"
+            )
+
+    def merged(self, facts: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        """See `TextRows`."""
+        fits: NDArray[np.bool_] = np.logical_and.reduce(facts)
+        return fits
+
+    def learnt(self, path: str, size: int, index: TextIndex, facts: NDArray[np.bool_] | None) -> CsvLearnt:
+        """See `TextRows`."""
+        names = self._header.names
+        fits = np.ones((len(names), len(_CANDIDATES)), dtype=np.bool_) if facts is None else facts
+        kinds = {
+            name: tuple(kind for kind, fitting in zip(_CANDIDATES, row, strict=True) if fitting)
+            for name, row in zip(names, fits, strict=True)
+        }
+        return CsvLearnt(size, self._header, kinds, index)
+
+
 class _Cut:
     """Finds row ends as Arrow's reader does: a quote opens a cell only where a cell begins, and two in it stand for one."""
 
@@ -149,6 +205,19 @@ class _Cut:
             end = first
         return last_line_end(text, 0, end)
 
+    def first(self, text: bytes, start: int = 0, at: int = 0) -> int:
+        """Return where the first line end in text[start:] ends that is in no cell which begins at `at` or after; 0 for none."""
+        for match in self._quoted.finditer(text, at) if b'"' in text else ():
+            if found := first_line_end(text, start, match.start()):
+                return found
+            start = match.end()
+        return first_line_end(text, start)
+
+    def closing_quote(self, text: bytes, start: int) -> int:
+        """Return where a cell in quotes ends, of which text[start:] is the rest; 0 where it has no end."""
+        found = _REST_OF_QUOTED.match(text, start)
+        return found.end() if found else 0
+
     def ends_inside_quotes(self, text: bytes) -> bool:
         """Whether a text that begins at a row's start ends in a cell whose closing quote is missing."""
         last = deque(self._quoted.finditer(text), 1)
@@ -156,11 +225,11 @@ class _Cut:
         return bool(last) and last[0].end() == len(text) and last[0][0].count(b'"') % 2 == 1
 
 
-def _header(place: Path, path: str, delimiter: str) -> _Header:
+def _header(source: TableFile, delimiter: str) -> _Header:
     """Read the header: the first line that is not blank; a name in quotes may hold line breaks."""
     import csv
 
-    length = 0
+    length, path = 0, source.path
 
     def counted(file: io.TextIOWrapper) -> Iterator[str]:
         nonlocal length
@@ -171,7 +240,7 @@ def _header(place: Path, path: str, delimiter: str) -> _Header:
 
     try:
         # The file is decoded ahead: bytes that are no UTF-8 are refused here only where they stand in a name.
-        with open(place, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with io.TextIOWrapper(source.open_ranges(), "utf-8", "surrogateescape", newline="") as file:
             names = next((row for row in csv.reader(counted(file), delimiter=delimiter) if row), [])
         "".join(names).encode()
     except UnicodeEncodeError as error:
@@ -188,12 +257,6 @@ def _parse(
     piece: bytes, path: str, place: int, header: _Header, types: Mapping[str, pa.DataType], columns: Sequence[str]
 ) -> list[pa.RecordBatch]:
     """Return the rows of a piece of the file that begins with row `place`, from 0."""
-    ragged: list[pyarrow.csv.InvalidRow] = []
-
-    def note(row: pyarrow.csv.InvalidRow) -> str:
-        ragged.append(row)
-        return "error"
-
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(piece),
@@ -201,7 +264,6 @@ def _parse(
             pyarrow.csv.ParseOptions(
                 delimiter=header.delimiter,
                 newlines_in_values=True,
-                invalid_row_handler=note,
                 # In a table of one column a blank line is a row whose cell is missing: it must not vanish.
                 ignore_empty_lines=len(header.names) > 1,
             ),
@@ -215,12 +277,12 @@ def _parse(
             ),
         )
     except pa.ArrowException as error:
-        if ragged:
-            row = ragged[0]
-            number = _ragged_row(piece, header) if row.number is None else row.number
+        # No handler of invalid rows: it is never told of one whose text is not UTF-8.
+        if ragged := _RAGGED.match(str(error)):
+            number, expected, seen = ragged.groups()
+            row = place + (_ragged_row(piece, header) if number is None else int(number))
             raise DataError(
-                f"{path}: row {place + number} ({ROW_NUMBERS}) has {_fields(row.actual_columns)}; expected "
-                f"{row.expected_columns}, as in the header"
+                f"{path}: row {row} ({ROW_NUMBERS}) has {_fields(int(seen))}; expected {expected}, as in the header"
             ) from None
         message = str(error).splitlines()[0]
         if "Empty CSV" in message:

@@ -4,7 +4,7 @@ own rows only."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +29,7 @@ from dbp.data.rows import EncodedRows
 from dbp.data.split import MarkedSplit, Split, pack_marks
 from dbp.data.table import Table, require_columns
 from dbp.data.target_classes import label_problems
+from dbp.data.text_scan import Lookers, Looking
 from dbp.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,13 +74,68 @@ class Dataset:
         split: SplitRule | None = None,
         compact: bool = False,
         counts: bool = False,
+        lookers: Lookers | None = None,
+        foreseen: Callable[[Dataset], None] | None = None,
     ) -> Dataset:
         """Open the tables and check all that their metadata and their first rows can tell. DataError names file and column.
 
-        `features` may hold patterns. With a `split`, the column that it names is read here, once.
+        `features` may hold patterns. With a `split`, the column that it names is read here, once. `lookers` look through large
+        tables of text; before they do so, columns are checked by the first rows, and `foreseen` hears of a dataset of those only.
         """
         options = NO_OPTIONS if columns is None else columns
-        table = open_table(train)
+
+        def of(table: Table) -> Dataset:
+            found = cls._of(table, train, validation, target, features, task, seed, weight, options, split)
+            return found._with(counts=counts)
+
+        def first_look(table: Table) -> None:
+            first = of(table)
+            first._check_text(table)
+            if foreseen is not None:
+                foreseen(first)
+
+        table = open_table(train, looking=None if lookers is None else Looking(lookers, first_look))
+        dataset = of(table)
+        tables = [table]
+        if isinstance(validation, str):
+
+            def second_look(table: Table) -> None:
+                require_columns(table, dataset._read_columns)
+                if foreseen is not None:
+                    foreseen(dataset)
+
+            other = open_table(validation, looking=None if lookers is None else Looking(lookers, second_look))
+            require_columns(other, dataset._read_columns)
+            dataset.__dict__["_validation_table"] = other
+            tables.append(other)
+        if compact:
+            dataset = dataset._compacted(tables)
+        for each in tables:
+            dataset._check_rows(each)
+            dataset._check_types(each)
+        dataset._check_first_rows()
+        if split is not None and isinstance(validation, float):
+            from dbp.data.held_out import marks
+
+            held_out = pack_marks(marks(table, split, dataset.targets[0], validation, seed))
+            dataset = dataset._with(held_out=held_out)
+        return dataset
+
+    @classmethod
+    def _of(
+        cls,
+        table: Table,
+        train: str,
+        validation: float | str | None,
+        target: str | Sequence[str],
+        features: Sequence[str] | None,
+        task: Task,
+        seed: int,
+        weight: str | None,
+        options: ColumnOptions,
+        split: SplitRule | None,
+    ) -> Dataset:
+        """Return a dataset whose training table is open. DataError for columns that are not there, or not as they are named."""
         targets = (target,) if isinstance(target, str) else tuple(target)
         others = (*targets, *([] if weight is None else [weight]))
         require_columns(table, others)
@@ -98,28 +154,27 @@ class Dataset:
                 f"{table.path}: {both[0]!r} is the target and listed in data.features; expected one or the other"
             )
         plans = plan_features(table, chosen, options, splitting)
-        kept = str(compact_type(table, plans)) if compact else None
-        dataset = cls(
-            train, validation, chosen, targets, task, seed, weight, options, plans, counts=counts, compact=kept
-        )
-        dataset.__dict__["_train_table"] = table  # which is open already
-        tables = [table]
-        if dataset._validation_table is not None:
-            tables.append(dataset._validation_table)
-            require_columns(tables[1], (*chosen, *others))
-            if compact and str(compact_type(tables[1], plans)) != kept:
-                raise DataError(f"{tables[1].path}: data.compact: other types than in {table.path}; expected the same")
-        for each in tables:
-            dataset._check_rows(each)
-            dataset._check_types(each)
-        dataset._check_first_rows()
-        if split is not None and isinstance(validation, float):
-            from dbp.data.held_out import marks
-
-            held_out = pack_marks(marks(table, split, targets[0], validation, seed))
-            dataset = replace(dataset, held_out=held_out)
-            dataset.__dict__["_train_table"] = table
+        dataset = cls(train, validation, chosen, targets, task, seed, weight, options, plans)
+        dataset.__dict__["_train_table"] = table
         return dataset
+
+    def _compacted(self, tables: Sequence[Table]) -> Dataset:
+        """Return this with inputs that stay as the tables have them. DataError where they cannot, or not in both alike."""
+        kept, *others = (str(compact_type(table, self.plans)) for table in tables)
+        if any(other != kept for other in others):
+            raise DataError(f"{tables[1].path}: data.compact: other types than in {tables[0].path}; expected the same")
+        return self._with(compact=kept)
+
+    def _with(self, **changes: Any) -> Dataset:
+        """Return this with other values of fields, and the same open tables."""
+        changed = replace(self, **changes)
+        opened = ("_train_table", "_validation_table")
+        changed.__dict__.update({name: self.__dict__[name] for name in opened if name in self.__dict__})
+        return changed
+
+    @property
+    def _read_columns(self) -> tuple[str, ...]:
+        return (*self.features, *self.targets, *([] if self.weight is None else [self.weight]))
 
     @cached_property
     def expected_inputs(self) -> int:
@@ -189,7 +244,7 @@ class Dataset:
     @property
     def reading_bytes(self) -> int:
         """About how much memory a process takes to read rows, besides those rows."""
-        columns = (*self.features, *self.targets, *([] if self.weight is None else [self.weight]))
+        columns = self._read_columns
         tables = [self._train_table, *([self._validation_table] if self._validation_table is not None else [])]
         return max(table.reading_bytes(columns) for table in tables)
 
@@ -294,50 +349,31 @@ class Dataset:
                 f"most {MOST_SPLIT_ROWS}. Name a validation table instead"
             )
 
+    @property
+    def _amounts(self) -> tuple[str, ...]:
+        """The columns that are numbers whatever their type says: targets of a regression, and weights."""
+        return (*(self.targets if self.task == "regression" else ()), *([] if self.weight is None else [self.weight]))
+
+    def _check_text(self, first_rows: Table) -> None:
+        """Raise DataError for text among the first rows where numbers belong: what is text there is text in the whole."""
+        from dbp.data.columns import is_text
+        from dbp.data.type_checks import check_numbers
+
+        schema = first_rows.schema
+        check_numbers(first_rows, [name for name in self._amounts if is_text(schema.field(name).type)])
+
     def _check_types(self, table: Table) -> None:
-        from dbp.data.checks import why_no_number
-        from dbp.data.columns import is_label, is_number
+        from dbp.data.type_checks import check_types
 
-        quantities = [plan.name for plan in self.plans if plan.kind == "number"]
-        quantities += self.targets if self.task == "regression" else ()
-        quantities += [] if self.weight is None else [self.weight]
-        for name in quantities:
-            if not is_number(table.schema.field(name).type):
-                raise DataError(f"{table.path}: {why_no_number(table, name)}")
-        for plan in self.plans:
-            if plan.kind != "number":
-                self._check_type(table, plan)
-        for name in self.targets if self.task != "regression" else ():
-            kind = table.schema.field(name).type
-            if not is_label(kind):
-                raise DataError(
-                    f"{table.path}: target {name!r} holds {kind}; expected text, whole numbers or true/false"
-                )
-
-    def _check_type(self, table: Table, plan: FeaturePlan) -> None:
-        """Raise DataError for a category or date column that holds neither, or not what the training table's holds."""
-        from dbp.data.categories import same_family
-        from dbp.data.columns import is_label
-        from dbp.data.dates import is_date, is_zoned
-
-        kind, trained = table.schema.field(plan.name).type, self._train_table.schema.field(plan.name).type
-        if plan.kind == "category":
-            right, expected = is_label(kind), "text, whole numbers or true/false for a category"
-            alike = same_family(kind, trained)
-        else:
-            right, expected = is_date(kind), "dates, timestamps, or text such as 2026-11-25 08:30:00"
-            alike = is_zoned(kind) == is_zoned(trained)
-        if not right or not alike:
-            raise DataError(
-                f"{table.path}: column {plan.name!r} holds {kind}; expected {f'{trained}, as in training' if right else expected}"
-            )
+        quantities = [*(plan.name for plan in self.plans if plan.kind == "number"), *self._amounts]
+        labels = () if self.task == "regression" else self.targets
+        check_types(table, quantities, self.plans, labels, self._train_table)
 
     def _read(self, part: Part, start: int, stop: int) -> tuple[pa.Table, NDArray[np.int64]]:
         """Return rows [start, stop) of a part, and their places in the file, from 0."""
         import pyarrow as pa
 
-        table, columns = self._table(part), (*self.features, *self.targets)
-        columns = columns if self.weight is None else (*columns, self.weight)
+        table, columns = self._table(part), self._read_columns
         if self._split:
             rows = self._split.rows(part == "validation", start, stop)
             first, end = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)

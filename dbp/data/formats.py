@@ -9,6 +9,7 @@ from typing import Any
 
 from dbp.data.table import Table
 from dbp.data.table_file import TableFile
+from dbp.data.text_scan import TextScan
 from dbp.errors import DataError
 
 
@@ -30,6 +31,20 @@ class Format:
             file = UnpackedFile(file, self.packing)
         table: Table = self._class().open(file, learnt, **dict(self.options))
         return table
+
+    def scan(self, file: TableFile) -> TextScan | None:
+        """Return how others can look through a file; None where a process reads it alone: no text, or none that has ranges.
+
+        DataError for a header that cannot be read.
+        """
+        if not self.is_text or not file.has_ranges():
+            return None
+        return TextScan.of(file, self._class().rows(file, **dict(self.options)))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether files are text of which ranges can be looked through."""
+        return self.packing is None and hasattr(self._class(), "rows")
 
     def agree(self, learnt: Sequence[object | None]) -> Sequence[object | None]:
         """Return what was learnt of files of one table, each column of one type in all of them."""

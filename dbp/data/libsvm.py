@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from dbp.data.table import BATCH_ROWS, ROW_NUMBERS
 from dbp.data.table_file import TableFile
-from dbp.data.text_index import MOST_ROW_BYTES, IndexBuilder, TextIndex, last_line_end, pieces
+from dbp.data.text_index import MOST_ROW_BYTES, TextIndex, first_line_end, last_line_end
+from dbp.data.text_scan import TextRows, TextScan
 from dbp.errors import DataError
 
 LABEL = "label"
@@ -50,6 +52,54 @@ class _Rows:
     values: NDArray[np.float64]  # (E,)
 
 
+class LibsvmFacts(NamedTuple):
+    """What some rows show: the smallest index, 1 or 0, the largest, and whether every label is a whole number."""
+
+    first: int = 1
+    last: int = 0
+    whole: bool = True
+
+
+class LibsvmRows(TextRows):
+    """See `TextRows`."""
+
+    begin, too_long = 0, _TOO_LONG
+
+    def last_end(self, text: bytes) -> int:
+        """See `TextRows`."""
+        return last_line_end(text)
+
+    def first_end(self, text: bytes) -> int:
+        """See `TextRows`."""
+        return first_line_end(text)
+
+    def starts(self, text: bytes) -> Iterator[int]:
+        """See `TextRows`. No line end is anything else."""
+        if end := first_line_end(text):
+            yield end
+
+    def look(self, piece: bytes, path: str, place: int, facts: LibsvmFacts | None) -> tuple[int, LibsvmFacts]:
+        """See `TextRows`."""
+        found, facts = _parse(piece, path, place), facts or LibsvmFacts()
+        first, last = (int(each) for each in (found.indices.min(initial=1), found.indices.max(initial=0)))
+        whole = facts.whole and all(_WHOLE.fullmatch(label) for label in found.labels)
+        return len(found.labels), self.merged([facts, LibsvmFacts(first, last, whole)])
+
+    def merged(self, facts: Sequence[LibsvmFacts]) -> LibsvmFacts:
+        """See `TextRows`."""
+        first, last = min(each.first for each in facts), max(each.last for each in facts)
+        return LibsvmFacts(first, last, all(each.whole for each in facts))
+
+    def learnt(self, path: str, size: int, index: TextIndex, facts: LibsvmFacts | None) -> LibsvmLearnt:
+        """See `TextRows`. DataError for too many columns."""
+        first, last, whole = LibsvmFacts() if facts is None else facts
+        if last - first >= MOST_COLUMNS:
+            raise DataError(
+                f"{path}: has an index {last}; expected at most {MOST_COLUMNS:,} columns, which are made dense"
+            )
+        return LibsvmLearnt(size, first, last, whole, index)
+
+
 class LibsvmTable:
     """See `Table`. Features are float64; labels int64 where all are whole numbers, else float64."""
 
@@ -67,18 +117,12 @@ class LibsvmTable:
             if source.size() != learnt.size:
                 raise DataError(f"{source.path}: {source.size():,} bytes; it had {learnt.size:,} when the job began")
             return cls(source, learnt)
-        builder, first, last, whole = IndexBuilder(0), 1, 0, True
-        for piece, _ in pieces(source, 0, last_line_end, _TOO_LONG):
-            found = _parse(piece, source.path, builder.rows)
-            if len(found.indices):
-                first, last = min(first, int(found.indices.min())), max(last, int(found.indices.max()))
-            whole = whole and all(_WHOLE.fullmatch(label) for label in found.labels)
-            builder.add(piece, len(found.labels))
-        if last - first >= MOST_COLUMNS:
-            raise DataError(
-                f"{source.path}: has an index {last}; expected at most {MOST_COLUMNS:,} columns, which are made dense"
-            )
-        return cls(source, LibsvmLearnt(source.size(), first, last, whole, builder.index()))
+        return cls.open(source, TextScan.of(source, cls.rows(source)).here())
+
+    @classmethod
+    def rows(cls, source: TableFile) -> LibsvmRows:
+        """Return what is in a file."""
+        return LibsvmRows()
 
     @staticmethod
     def agree(learnt: Sequence[LibsvmLearnt]) -> Sequence[LibsvmLearnt]:

@@ -7,6 +7,7 @@ that hold the rows it needs. Folders called ``key=value`` add columns (Hive's wa
 from __future__ import annotations
 
 import hashlib
+import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +17,15 @@ from itertools import accumulate
 
 import pyarrow as pa
 
+from dbp.data import text_scan
 from dbp.data.file_set import FileSet
 from dbp.data.formats import Format
 from dbp.data.partitions import Value, key_columns
 from dbp.data.table import BATCH_ROWS, WHOLE_BYTES, Table, describe_missing
 from dbp.data.table_file import TableFile
+from dbp.data.text_scan import Looking, TextScan, is_large, look_through
 from dbp.errors import DataError
-from dbp.storage.uris import is_remote
+from dbp.storage.uris import is_remote, local_path
 
 _MOST_OPEN = 16
 _OPENED_AT_ONCE = 8  # at a store, where each takes a few round trips
@@ -58,6 +61,12 @@ class Learnt:
     schema: pa.Schema  # of the files
     keys: pa.Schema  # the partition columns
 
+    def for_any_folder(self) -> Learnt:
+        """Return this for a process that works in another folder of this machine, or of one that sees the same files."""
+        if is_remote(self.files.root):
+            return self
+        return replace(self, files=replace(self.files, root=os.path.abspath(local_path(self.files.root or "."))))
+
 
 FileOf = Callable[[str], TableFile]
 
@@ -74,12 +83,36 @@ class ManyFiles:
         self._open: OrderedDict[int, Table] = OrderedDict()
 
     @classmethod
-    def open(cls, files: FileSet, form: Format, file_of: FileOf, learnt: object | None = None) -> ManyFiles:
-        """Read the metadata of all files, unless they are `learnt`. DataError names the file and column that differ."""
+    def open(
+        cls,
+        files: FileSet,
+        form: Format,
+        file_of: FileOf,
+        learnt: object | None = None,
+        looking: Looking | None = None,
+    ) -> ManyFiles:
+        """Read the metadata of all files, unless they are `learnt`. DataError names the file and column that differ.
+
+        `looking` is who looks through large files of text.
+        """
         if isinstance(learnt, Learnt):
             return cls(learnt, form, file_of)
         keys, values = key_columns(files)
-        opened = _look_at(files, form, file_of)
+        scans = None if looking is None else _scans(files, form, file_of)
+        if looking is not None and scans is not None:
+            name = files.names[0]
+            table = form.read(scans[0].source, scans[0].first_look())
+            member = Member(name, _opened(table), values[name])
+            looking.first_look(cls(Learnt(files, (member,), member.opened.schema, keys), form, file_of))
+            found = look_through(scans, looking.lookers, files.path)
+            opened = _agreed(
+                files,
+                form,
+                file_of,
+                [_opened(form.read(each.source, learnt)) for each, learnt in zip(scans, found, strict=True)],
+            )
+        else:
+            opened = _look_at(files, form, file_of)
         schema = opened[0].schema
         for name, other in zip(files.names, opened, strict=True):
             _require_same(files, schema, name, other.schema)
@@ -171,15 +204,35 @@ class ManyFiles:
 
 def _look_at(files: FileSet, form: Format, file_of: FileOf) -> list[Opened]:
     """Open every file once; the error is that of the first file that has one."""
+    with _at_once(files) as pool:
+        opened = list(pool.map(lambda name: _opened(form.read(file_of(files.full(name)))), files.names))
+    return _agreed(files, form, file_of, opened)
 
-    def look(name: str) -> Opened:
-        table = form.read(file_of(files.full(name)))
-        size = table.reading_bytes(table.schema.names)
-        return Opened(table.schema.remove_metadata(), table.row_count, size, table.learnt())
 
-    # At a store, where each takes a few round trips, several at once.
-    with ThreadPoolExecutor(_OPENED_AT_ONCE if is_remote(files.root) else 1) as pool:
-        opened = list(pool.map(look, files.names))
+def _scans(files: FileSet, form: Format, file_of: FileOf) -> list[TextScan] | None:
+    """Return how others can look through all files; None where that is not worthwhile, or cannot be."""
+    if not form.is_text:
+        return None
+    with _at_once(files) as pool:
+        opened = list(pool.map(lambda name: file_of(files.full(name)), files.names))
+        if sum(pool.map(lambda file: file.size(), opened)) <= text_scan.LEAST_BYTES:
+            return None  # nor are the headers read twice
+        scans = [scan for scan in pool.map(form.scan, opened) if scan]
+    return scans if len(scans) == len(files.names) and is_large(scans) else None
+
+
+def _at_once(files: FileSet) -> ThreadPoolExecutor:
+    """At a store, where each file takes a few round trips, several at once."""
+    return ThreadPoolExecutor(_OPENED_AT_ONCE if is_remote(files.root) else 1)
+
+
+def _opened(table: Table) -> Opened:
+    size = table.reading_bytes(table.schema.names)
+    return Opened(table.schema.remove_metadata(), table.row_count, size, table.learnt())
+
+
+def _agreed(files: FileSet, form: Format, file_of: FileOf, opened: list[Opened]) -> list[Opened]:
+    """Return what was found out, each column of one type in all files where that is to be decided."""
     found = [each.learnt for each in opened]
     agreed = form.agree(found)
     if agreed is found:

@@ -9,20 +9,27 @@ from pathlib import Path
 from dbp.data.formats import ENDINGS, format_of, require_format
 from dbp.data.table import Table
 from dbp.data.table_file import LocalFile, TableFile
+from dbp.data.text_scan import Looking, is_large, look_through
 from dbp.errors import DataError
 from dbp.storage.uris import is_remote, local_path, split_pattern
 
 
-def open_table(path: str | Path, learnt: object | None = None) -> Table:
+def open_table(path: str | Path, learnt: object | None = None, looking: Looking | None = None) -> Table:
     """Open a table, at a path or URI. DataError when it is missing, empty, of no known kind, or damaged.
 
-    `learnt` is what another process learnt by opening the same table (`Table.learnt`). StorageError where a URI's store cannot be
-    asked.
+    `learnt` is what another process learnt by opening the same table (`Table.learnt`). `looking` is who looks through a large one
+    whose format says too little; without, this process does. StorageError where a URI's store cannot be asked.
     """
     text = str(path)
     many = learnt is not None and _is_of_many_files(learnt)
     file = None if many or split_pattern(text)[1] is not None else _remote(text) if is_remote(text) else _local(text)
-    return _open_many(text, learnt) if file is None else require_format(text).read(file, learnt)
+    if file is None:
+        return _open_many(text, learnt, looking)
+    form = require_format(text)
+    if learnt is None and looking is not None and (scan := form.scan(file)) is not None and is_large([scan]):
+        looking.first_look(form.read(file, scan.first_look()))
+        (learnt,) = look_through([scan], looking.lookers, text)
+    return form.read(file, learnt)
 
 
 def _is_of_many_files(learnt: object) -> bool:
@@ -66,7 +73,7 @@ def _remote(text: str) -> TableFile | None:
     return file
 
 
-def _open_many(text: str, learnt: object | None) -> Table:
+def _open_many(text: str, learnt: object | None, looking: Looking | None) -> Table:
     from dbp.data.file_set import find_files
     from dbp.data.many_files import Learnt, ManyFiles
 
@@ -84,7 +91,7 @@ def _open_many(text: str, learnt: object | None) -> Table:
                 f"{files.full(name)}: is {form.ending}, and {first} is {require_format(first).ending}; expected files of one kind, "
                 f"or a pattern such as {files.root}/*{require_format(first).ending}"
             )
-    return ManyFiles.open(files, require_format(first), _file_of, learnt)
+    return ManyFiles.open(files, require_format(first), _file_of, learnt, looking)
 
 
 def _file_of(text: str) -> TableFile:

@@ -1,7 +1,7 @@
 """Tables at a URI: ranges of a file where its format allows, else a copy of the whole.
 
-A Parquet file is read through `open_ranges`: its footer, and the column chunks that are asked for; so is text whose index is
-known. Whoever needs a whole file takes one copy, a file without a name that vanishes with the process, however it ends.
+A Parquet file is read through `open_ranges`: its footer, and the column chunks that are asked for; so is text. Whoever needs a
+whole file takes one copy, a file without a name that vanishes with the process, however it ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ class RemoteFile(TableFile):
         folder, self.name = parent_and_name(uri, web=True)
         self._folder = RemoteFolder(parse_uri(folder, web=True), waits)
         self._copy: LocalCopy | None = None
-        self._has_ranges: bool | None = None  # not asked yet
+        self._made_of = (uri, waits)
+        self._ranges: bool | None = None  # not asked yet
+
+    def __reduce__(self) -> tuple[type[RemoteFile], tuple[str, tuple[float, ...]]]:
+        return RemoteFile, self._made_of
 
     def require(self) -> None:
         """Raise DataError where it is empty, MissingFileError, StorageError."""
@@ -43,11 +47,15 @@ class RemoteFile(TableFile):
         """Return the names beside it; None where they cannot be listed."""
         return None if self._uri.is_web else self._folder.names()
 
+    def has_ranges(self) -> bool:
+        """See `TableFile`."""
+        if self._ranges is None:
+            self._ranges = self._folder.has_ranges(self.name)
+        return self._ranges
+
     def open_ranges(self) -> BinaryIO:
         """Return a file that asks the store for the ranges that are read. Its errors are StorageErrors."""
-        if self._has_ranges is None:
-            self._has_ranges = self._folder.has_ranges(self.name)
-        if self._copy is not None or not self._has_ranges:
+        if self._copy is not None or not self.has_ranges():
             return open(self.local(), "rb")
         return cast(BinaryIO, io.BufferedReader(_Ranges(self._folder, self.name), 1))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 65_536
 WHOLE_BYTES = 256 << 20  # of which a fingerprint reads every byte
 _EDGE_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 20
 
 ROW_NUMBERS = "counted from 1, header not counted"
 
@@ -98,14 +99,19 @@ def stream_fingerprint(file: BinaryIO, size: int, edge_bytes: int | None = None)
     With `edge_bytes` it is that of the size and so many bytes at either end, whatever the size.
     """
     digest = hashlib.sha256()
-    file.seek(0)
     if edge_bytes is None and size <= WHOLE_BYTES:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+        _take(digest, file, 0, None)
     else:
         edge = min(_EDGE_BYTES if edge_bytes is None else edge_bytes, size)
         digest.update(str(size).encode())
-        digest.update(file.read(edge))
-        file.seek(-edge, os.SEEK_END)
-        digest.update(file.read(edge))
+        _take(digest, file, 0, edge)
+        _take(digest, file, size - edge, edge)
     return digest.hexdigest()
+
+
+def _take(digest: hashlib._Hash, file: BinaryIO, start: int, left: int | None) -> None:
+    """Take bytes of a file from a place on, so many or all, a mebibyte at a time."""
+    file.seek(start)
+    while chunk := file.read(_CHUNK_BYTES if left is None else min(_CHUNK_BYTES, left)):
+        digest.update(chunk)
+        left = None if left is None else left - len(chunk)

@@ -24,6 +24,10 @@ class TableFile(ABC):
     def open_ranges(self) -> BinaryIO:
         """Return an open file that reads what is asked for."""
 
+    def has_ranges(self) -> bool:
+        """Whether `open_ranges` brings what is asked for and nothing else, in every process that this object is sent to."""
+        return True
+
     @abstractmethod
     def local(self) -> Path:
         """Return a path on this machine with all the bytes, which can be opened as long as this object lives."""
@@ -40,6 +44,9 @@ class LocalFile(TableFile):
     def __init__(self, place: Path, path: str) -> None:
         self._place = place
         self.path = path
+
+    def __reduce__(self) -> tuple[type[LocalFile], tuple[Path, str]]:
+        return LocalFile, (Path(os.path.abspath(self._place)), self.path)
 
     def require(self) -> None:
         """Raise DataError unless it is a file that can be read and is not empty; FileNotFoundError, NotADirectoryError."""

@@ -1,4 +1,5 @@
-"""Where the rows of a text file are: pieces of about a mebibyte that end at a row's end, found while the file is read once.
+"""Where the rows of a text file are: pieces of about a mebibyte that end at a row's end, found while it is looked through once
+(`text_scan`).
 
 Whoever has the index reads the pieces that hold the rows asked for, and no other byte. A checksum of each piece tells when the file
 is not the one that was indexed.
@@ -7,8 +8,9 @@ is not the one that was indexed.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,28 +86,22 @@ class IndexBuilder:
         return TextIndex(np.array(self._offsets), np.array(self._rows), checksums)
 
 
-def pieces(file: TableFile, offset: int, cut: Callable[[bytes], int], too_long: str) -> Iterator[tuple[bytes, bool]]:
-    """Yield the file from `offset` on in pieces that end at a row's end, and whether it is the last one.
+def joined(indices: Sequence[TextIndex]) -> TextIndex:
+    """Return the index of parts of a file, one or more, each of which begins where the one before it ends."""
+    before = accumulate((each.row_count for each in indices), initial=0)
+    rows = (each.first_rows[1:] + first for each, first in zip(indices, before, strict=False))
+    return TextIndex(
+        np.concatenate([*(each.offsets[:-1] for each in indices), indices[-1].offsets[-1:]]),
+        np.concatenate([np.zeros(1, np.int64), *rows]),
+        np.concatenate([each.checksums for each in indices]),
+    )
 
-    `cut` returns how many bytes of a text that begins at a row's start are whole rows, 0 for none. DataError, with the words
-    `too_long`, for a row of more than MOST_ROW_BYTES.
-    """
-    with open(file.local(), "rb") as source:
-        source.seek(offset)
-        rest, wanted = b"", PIECE_BYTES
-        while more := source.read(wanted):
-            text = rest + more
-            end = cut(text)
-            if end:
-                yield text[:end], False
-                wanted = PIECE_BYTES
-            elif len(text) > MOST_ROW_BYTES:
-                raise DataError(f"{file.path}: {too_long}")
-            else:
-                wanted = len(text)  # twice as much: a long row is not looked through once for each piece of it
-            rest = text[end:]
-        if rest:
-            yield rest, True
+
+def first_line_end(text: bytes, start: int = 0, stop: int | None = None) -> int:
+    """Return where the first line end in text[start:stop] ends, 0 for none; see `last_line_end`."""
+    stop = len(text) if stop is None else stop
+    newline, alone = text.find(b"\n", start, stop), text.find(b"\r", start, min(stop, len(text) - 1))
+    return alone + 1 if alone >= 0 and (newline < 0 or alone + 1 < newline) else newline + 1
 
 
 def last_line_end(text: bytes, start: int = 0, stop: int | None = None) -> int:

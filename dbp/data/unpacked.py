@@ -31,6 +31,10 @@ class UnpackedFile(TableFile):
         """See `TableFile`."""
         return self.local().stat().st_size
 
+    def has_ranges(self) -> bool:
+        """See `TableFile`."""
+        return False
+
     def open_ranges(self) -> BinaryIO:
         """See `TableFile`."""
         return open(self.local(), "rb")

@@ -7,7 +7,6 @@ Spans are handed out in order and taken back in order. In one process that is a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from dbp.errors import DataError
@@ -65,8 +64,7 @@ def here(task: Task[T], table: Table, progress: Progress | None = None) -> Itera
 class SpanReader:
     """Reads spans of a table, best in rising order: spans that follow each other are read in one go.
 
-    A CSV file has no index: there rows between two spans are read and dropped, instead of all from the file's start. `source` is
-    what messages call the table.
+    `source` is what messages call the table.
     """
 
     def __init__(self, table: Table, columns: tuple[str, ...], source: str | None = None) -> None:
@@ -75,7 +73,6 @@ class SpanReader:
         require_columns(table, columns)
         self._table, self._columns = table, columns
         self._source = source or table.path
-        self._reads_on = Path(table.path).suffix.lower() == ".csv"
         self._place = 0  # the row that comes next
         self._coming: Iterator[pa.RecordBatch] | None = None
         self._left: pa.RecordBatch | None = None  # of a batch that was begun
@@ -84,7 +81,7 @@ class SpanReader:
         """Yield rows [start, stop)."""
         from dbp.models.model import Batch
 
-        if self._coming is None or start < self._place or (start > self._place and not self._reads_on):
+        if self._coming is None or start != self._place:
             self._coming = self._table.batches(start, self._table.row_count, self._columns)
             self._place, self._left = start, None
         while self._place < stop:

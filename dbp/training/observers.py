@@ -92,6 +92,9 @@ class Observer:
     def stage(self, text: str) -> None:
         """Something that takes a while before the first step begins: starting Ray, reading data."""
 
+    def reading(self, table: str, done: int, total: int) -> None:
+        """The workers have looked through so many bytes of all that a table of text has; told of large tables only."""
+
     def loading(self, rows: int, total: int) -> None:
         """The workers have loaded so many rows of all that there are; told of large tables only."""
 
@@ -128,6 +131,11 @@ class Observers(Observer):
         """See `Observer`."""
         for observer in self._observers:
             observer.stage(text)
+
+    def reading(self, table: str, done: int, total: int) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.reading(table, done, total)
 
     def loading(self, rows: int, total: int) -> None:
         """See `Observer`."""

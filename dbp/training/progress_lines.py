@@ -63,6 +63,12 @@ class ProgressLines(Observer):
         self._printed_at = time.perf_counter()
         self._say(f"{text} ...")
 
+    def reading(self, table: str, done: int, total: int) -> None:
+        """See `Observer`: a line every ten seconds."""
+        if time.perf_counter() - self._printed_at >= LINE_EVERY_SECONDS:
+            self._printed_at = time.perf_counter()
+            self._say(f"read {done >> 20:,} of {total >> 20:,} MiB of {table}")
+
     def loading(self, rows: int, total: int) -> None:
         """See `Observer`: a line every ten seconds."""
         if time.perf_counter() - self._printed_at >= LINE_EVERY_SECONDS:

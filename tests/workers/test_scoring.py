@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from ray_nodes import cluster, environment
 
+import dbp.data.text_index
 import dbp.models.evaluating
 import dbp.models.prediction
 from dbp import Model, Network
@@ -186,6 +187,31 @@ def test_a_table_that_workers_see_otherwise(model: Model, table: str) -> None:
     try:
         with pytest.raises(DataError, match=r"has 2,500 rows on node .*, and 2,501 here; expected the same file"):
             next(crew.results(spans(file.row_count, 100)))
+    finally:
+        crew.close()
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_no_worker_looks_through_a_csv(
+    folder: bool, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told where rows are: here, of rows that are none of a CSV any more. Relative paths are this process's."""
+    (tmp_path / "d").mkdir()
+    pyarrow.csv.write_csv(pq.read_table(table), tmp_path / "d/t.csv")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dbp.data.text_index, "PIECE_BYTES", 1 << 14)
+    file = open_table("d" if folder else "d/t.csv")
+    task = Sum()
+    expected = list(here(task, file))
+    text = (tmp_path / "d/t.csv").read_bytes()
+    end = text.rindex(b"\n", 0, -(3 << 14))
+    (tmp_path / "d/t.csv").write_bytes(text[:end] + b'"' * (len(text) - end))
+    crew = Crew(task, file, 1, print)
+    try:
+        coming = crew.results(spans(file.row_count, task.span_rows))
+        assert next(coming) == expected[0]
+        with pytest.raises(DataError, match="are not what they were"):
+            list(coming)
     finally:
         crew.close()
 
