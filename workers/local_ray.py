@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import ray
 
 from dbp.errors import InputError
+from dbp.workers.ray_address import check_ray_address
 
 MEBIBYTE = 1 << 20
 OBJECT_STORE_FLOOR = 80 * MEBIBYTE  # Ray accepts no less than 75 MiB
@@ -47,6 +48,7 @@ def embedded_ray(workers: int, vector_bytes: int = 0) -> Iterator[None]:
 @contextmanager
 def cluster_ray(address: str) -> Iterator[None]:
     """Connect to the Ray cluster at `address` and disconnect at the end. InputError if there is none."""
+    check_ray_address(address)
     _quiet()
     try:
         ray.init(
