@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import ray
 
 from dbp.errors import InputError
-from dbp.workers.ray_address import check_ray_address
+from dbp.workers.ray_address import answering_address
 
 MEBIBYTE = 1 << 20
 OBJECT_STORE_FLOOR = 80 * MEBIBYTE  # Ray accepts no less than 75 MiB
@@ -48,11 +48,11 @@ def embedded_ray(workers: int, vector_bytes: int = 0) -> Iterator[None]:
 @contextmanager
 def cluster_ray(address: str) -> Iterator[None]:
     """Connect to the Ray cluster at `address` and disconnect at the end. InputError if there is none."""
-    check_ray_address(address)
+    found = answering_address(address)
     _quiet()
     try:
         ray.init(
-            address=address,
+            address=found,
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": WORKER_ENVIRONMENT},

@@ -16,17 +16,17 @@ _SETTINGS = 4  # the kind of the frame with which a server of HTTP/2, and so of 
 _NEXT = "start one there (ray start --head), mend the address, or leave --address out to compute on this machine"
 
 
-def check_ray_address(address: str, limit_s: float = LIMIT_S) -> None:
-    """Raise InputError where no Ray answers at host:port or ray://host:port within `limit_s` to connect and to speak.
+def answering_address(address: str, limit_s: float = LIMIT_S) -> str:
+    """Return the address to give to Ray for this one: `auto` is what Ray finds, RAY_ADDRESS or a Ray of this machine.
 
-    What Ray looks up itself (auto, local) passes, but for a RAY_ADDRESS that `auto` stands for.
+    InputError where no Ray answers at host:port or ray://host:port within `limit_s` to connect and to speak.
     """
     asked = address
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", "") or "auto"
-        asked = f"auto (RAY_ADDRESS is {address})"
-    if address in ("auto", "local"):
-        return
+        address = _found(asked)
+        asked = f"auto (Ray found {address})"
+    if address == "local":  # a new one
+        return address
     host, port = _host_and_port(asked, address)
     try:
         with socket.create_connection((host, port), timeout=limit_s) as connection:
@@ -35,6 +35,17 @@ def check_ray_address(address: str, limit_s: float = LIMIT_S) -> None:
         raise _nobody(asked, f"no answer within {limit_s:g} s") from None
     except OSError as error:
         raise _nobody(asked, error.strerror or str(error)) from None
+    return address
+
+
+def _found(asked: str) -> str:
+    # Among Ray's processes it finds any of this machine, also one in a network namespace or container of its own.
+    from ray._private.services import get_ray_address_from_environment
+
+    try:
+        return str(get_ray_address_from_environment("auto", None))
+    except ConnectionError as error:
+        raise _nobody(asked, str(error).split(".")[0]) from None
 
 
 def _host_and_port(asked: str, address: str) -> tuple[str, int]:

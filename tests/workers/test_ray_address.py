@@ -9,11 +9,12 @@ from contextlib import contextmanager
 
 import pytest
 import ray
+from ray._private import services
 from ray_nodes import free_ports
 
 from dbp.errors import InputError
 from dbp.workers.local_ray import cluster_ray
-from dbp.workers.ray_address import check_ray_address
+from dbp.workers.ray_address import answering_address
 
 
 @contextmanager
@@ -62,20 +63,31 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_address_that_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(InputError, match=rf"--address auto \(RAY_ADDRESS is {address}\): no Ray cluster answers"):
-        check_ray_address("auto")
-    monkeypatch.delenv("RAY_ADDRESS")
-    check_ray_address("auto")  # Ray finds out in no time
+    with pytest.raises(InputError, match=rf"--address auto \(Ray found {address}\): no Ray cluster answers"):
+        answering_address("auto")
+
+
+def test_auto_where_no_ray_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where one is that this process cannot reach, as in another network namespace."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(services, "find_gcs_addresses", set)
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda folder: None)
+    with pytest.raises(InputError, match=r"--address auto: no Ray cluster answers there \(Could not find any"):
+        answering_address("auto")
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    monkeypatch.setattr(services, "find_gcs_addresses", lambda: {address})
+    with pytest.raises(InputError, match=rf"--address auto \(Ray found {address}\): no Ray cluster answers"):
+        answering_address("auto")
 
 
 def test_something_else_answers() -> None:
     with server(web) as port, pytest.raises(InputError, match=f"127.0.0.1:{port}: .*something else than Ray takes"):
-        check_ray_address(f"127.0.0.1:{port}")
+        answering_address(f"127.0.0.1:{port}")
 
 
 def test_somebody_is_silent() -> None:
     with server(silent) as port, pytest.raises(InputError, match=r"no answer within 0\.2 s"):
-        check_ray_address(f"127.0.0.1:{port}", limit_s=0.2)
+        answering_address(f"127.0.0.1:{port}", limit_s=0.2)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +95,10 @@ def test_somebody_is_silent() -> None:
 )
 def test_no_address(address: str) -> None:
     with pytest.raises(InputError, match=r"is no address of a Ray cluster; expected host:port"):
-        check_ray_address(address)
+        answering_address(address)
 
 
 @pytest.mark.usefixtures("local_ray")
 def test_a_ray_that_is_there() -> None:
-    check_ray_address(ray.get_runtime_context().gcs_address, limit_s=60)
+    address = ray.get_runtime_context().gcs_address
+    assert answering_address(address, limit_s=60) == address
