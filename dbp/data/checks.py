@@ -39,6 +39,12 @@ def _read_as_numbers(column: pa.Array) -> bool:
     return True
 
 
+def has_no_value(table: Table, name: str) -> bool:
+    """Whether no row of a column has a value. Reads up to the first one."""
+    batches = table.batches(0, table.row_count, [name])
+    return all(batch.column(0).null_count == batch.num_rows for batch in batches)
+
+
 def first_classes(table: Table, plan: FeaturePlan, most: int) -> Vocabulary:
     """Return the classes among the first rows of a table, whose bad cells are left out of account."""
     found = Vocabulary(most)

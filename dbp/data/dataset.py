@@ -293,7 +293,9 @@ class Dataset:
         quantities += self.targets if self.task == "regression" else ()
         quantities += [] if self.weight is None else [self.weight]
         for name in quantities:
-            if not is_number(table.schema.field(name).type):
+            if not is_number(table.schema.field(name).type) and not (
+                name in self.features and self._is_empty(table, name)
+            ):
                 raise DataError(f"{table.path}: {why_no_number(table, name)}")
         for plan in self.plans:
             if plan.kind != "number":
@@ -317,14 +319,22 @@ class Dataset:
         else:
             right, expected = is_date(kind), "dates, timestamps, or text such as 2026-11-25 08:30:00"
             alike = is_zoned(kind) == is_zoned(trained)
-        if not right or not alike:
+        if (not right or not alike) and not self._is_empty(table, plan.name):
             raise DataError(
                 f"{table.path}: column {plan.name!r} holds {kind}; expected {f'{trained}, as in training' if right else expected}"
             )
 
+    def _is_empty(self, table: Table, name: str) -> bool:
+        """Whether a column of the validation table has no value: then its type says nothing, a CSV file has to guess one."""
+        from dbp.data.checks import has_no_value
+
+        return table is not self._train_table and has_no_value(table, name)
+
     def _read(self, part: Part, start: int, stop: int) -> tuple[pa.Table, NDArray[np.int64]]:
         """Return rows [start, stop) of a part, and their places in the file, from 0."""
         import pyarrow as pa
+
+        from dbp.data.columns import typed_where_empty
 
         table, columns = self._table(part), (*self.features, *self.targets)
         columns = columns if self.weight is None else (*columns, self.weight)
@@ -342,6 +352,8 @@ class Dataset:
             self._contents[name] = self._contents[name].still_there(table)
         if self._split:
             found = found.take(rows - first)
+        if table is not self._train_table:
+            found = typed_where_empty(found, self._train_table.schema, self.features)
         return found, rows
 
     def _table(self, part: Part) -> Table:
