@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import ray
 
 from dbp.errors import InputError
+from dbp.workers.ray_address import answering_address
 
 MEBIBYTE = 1 << 20
 OBJECT_STORE_FLOOR = 80 * MEBIBYTE  # Ray accepts no less than 75 MiB
@@ -55,10 +56,11 @@ def cluster_ray(address: str) -> Iterator[None]:
     if _clusters == [address]:
         yield
         return
+    found = answering_address(address)
     _quiet()
     try:
         ray.init(
-            address=address,
+            address=found,
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": WORKER_ENVIRONMENT},

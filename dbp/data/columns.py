@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,16 @@ def is_number(kind: pa.DataType) -> bool:
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def typed_where_empty(rows: pa.Table, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
+    """Return rows whose columns without any value have the type that `schema` has for them."""
+    for name in names:
+        index, kind = rows.schema.get_field_index(name), schema.field(name).type
+        column = rows.column(index)
+        if column.type != kind and column.null_count == len(column):
+            rows = rows.set_column(index, name, pa.nulls(len(column), kind))
+    return rows
 
 
 def is_label(kind: pa.DataType) -> bool:

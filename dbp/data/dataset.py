@@ -373,6 +373,8 @@ class Dataset:
         """Return rows [start, stop) of a part, and their places in the file, from 0."""
         import pyarrow as pa
 
+        from dbp.data.columns import typed_where_empty
+
         table, columns = self._table(part), self._read_columns
         if self._split:
             rows = self._split.rows(part == "validation", start, stop)
@@ -388,6 +390,8 @@ class Dataset:
             self._contents[name] = self._contents[name].still_there(table)
         if self._split:
             found = found.take(rows - first)
+        if table is not self._train_table:
+            found = typed_where_empty(found, self._train_table.schema, self.features)
         return found, rows
 
     def _table(self, part: Part) -> Table:

@@ -151,4 +151,4 @@ def read_history(path: Path) -> History:
         pass
     except OSError as error:
         raise storage_error("be read", path, error) from error
-    return History(tuple(lines))
+    return History(tuple(lines), path.name)

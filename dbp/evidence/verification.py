@@ -17,6 +17,7 @@ from dbp.errors import CheckpointError, DbpError, InputError, JobDirectoryError,
 from dbp.evidence.findings import Check, Finding, Report
 from dbp.evidence.history import read_history
 from dbp.evidence.records import read_environment
+from dbp.evidence.signals_record import signals_check
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.job import Job
 from dbp.jobs.status import Status, read_status
@@ -84,12 +85,14 @@ class _Examination:
 
     def __init__(self, directory: JobDirectory, job: Job | None) -> None:
         self._directory, self._job = directory, job
-        directory.fetch(directory.status_file, directory.environment_file, directory.model_file, directory.metrics_file)
+        directory.fetch(directory.status_file, directory.environment_file, directory.model_file)
+        directory.fetch(directory.signals_file, directory.metrics_file)
         self._kept: list[_Kept] = []
         self._status, status_findings = self._read_status()
         self._environment = read_environment(directory)
         self._checkpoints = self._checkpoint_check()
         self._model = self._model_check()
+        self._signals = read_history(directory.signals_file)
         self._history = read_history(directory.metrics_file)
         self._status_check = self._check_status(status_findings)
 
@@ -102,6 +105,7 @@ class _Examination:
             self._checkpoints,
             self._model,
             self._digest_check(),
+            *self._signals_checks(),
         ]
 
     # ---- status and environment
@@ -213,6 +217,17 @@ class _Examination:
         if history.attempts > 1:
             says += f", in {history.attempts} attempts"
         return Check("history", says, tuple(history.findings(finished)))
+
+    def _signals_checks(self) -> list[Check]:
+        """Return the check of the recorded error signals, where the job asks for them."""
+        every = self._job.training.signals_every if self._job is not None else None
+        if every is None:
+            return []
+        finished = self._status is not None and self._status.state == "SUCCEEDED"
+        # What a checkpoint has was safe before it; the lines behind it may be lost with a killed run, which makes them again.
+        checkpointed = max((kept.step for kept in self._kept), default=0)
+        safe = self._history.last if finished else checkpointed
+        return [signals_check(self._signals, self._history, every, safe, finished)]
 
     def _digest_check(self) -> Check:
         findings, compared, unknown = [], 0, []

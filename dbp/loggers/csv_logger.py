@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import TextIO
 
 from dbp.errors import InputError, StorageError
-from dbp.jobs.sweep_table import MemberResult
 from dbp.loggers.numbers import METRICS, run_number
+from dbp.loggers.run_file import RunFileLogger
 from dbp.storage.atomic_files import storage_error, write_text
-from dbp.training.callbacks import Callback
-from dbp.training.observers import Plan, StepMetrics, Summary
+from dbp.training.observers import Plan, StepMetrics
 
 COLUMNS = ("job", "run", "step", *METRICS)
 
 
-class CsvLogger(Callback):
+class CsvLogger(RunFileLogger):
     """Writes one line per step to a CSV file: job, run, step, and all metrics; empty where one was not measured.
 
     Lines of other jobs and runs that the file has already stay. A resumed job goes on where its checkpoint was: lines of steps that
@@ -47,18 +46,6 @@ class CsvLogger(Callback):
             measured = [getattr(metrics, name) for name in METRICS]
             line = [*self._start, metrics.step, *("" if value is None else repr(value) for value in measured)]
             csv.writer(self._file, lineterminator="\n").writerow(line)
-
-    def member_finished(self, result: MemberResult) -> None:
-        """Close the file until the next run begins."""
-        self._close()
-
-    def finished(self, summary: Summary) -> None:
-        """Close the file."""
-        self._close()
-
-    def failed(self, error: BaseException) -> None:
-        """Close the file."""
-        self._close()
 
     def _close(self) -> None:
         if self._file is not None:

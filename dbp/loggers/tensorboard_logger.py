@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dbp.jobs.sweep_table import MemberResult
 from dbp.loggers.numbers import missing_extra, numbers_of
-from dbp.training.callbacks import Callback
-from dbp.training.observers import Plan, StepMetrics, Summary
+from dbp.loggers.run_file import RunFileLogger
+from dbp.training.observers import Plan, StepMetrics
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
 
-class TensorBoardLogger(Callback):
+class TensorBoardLogger(RunFileLogger):
     """Writes event files below ``<folder>/<job id>`` (of several runs: ``<job id>/run-001`` and so on); the job file as text.
 
     A resumed job adds a file that has TensorBoard forget the steps which are computed again. InputError where tensorboardX is not
@@ -54,18 +53,6 @@ class TensorBoardLogger(Callback):
         """Write out what waits: a run that goes on from this checkpoint does not make these steps again."""
         if self._writer is not None:
             self._writer.flush()
-
-    def member_finished(self, result: MemberResult) -> None:
-        """End the event file of one of several runs."""
-        self._close()
-
-    def finished(self, summary: Summary) -> None:
-        """End the event file."""
-        self._close()
-
-    def failed(self, error: BaseException) -> None:
-        """End the event file."""
-        self._close()
 
     def _close(self) -> None:
         if self._writer is not None:

@@ -27,8 +27,9 @@ from dbp.data.open_table import open_table
 from dbp.errors import DataError, InputError, WorkersLostError
 from dbp.models.model import Batch
 from dbp.models.spans import here, spans
-from dbp.workers import scoring
-from dbp.workers.scoring import Crew, evaluate, predict
+from dbp.workers import crew as crew_module
+from dbp.workers.crew import Crew
+from dbp.workers.scoring import evaluate, predict
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -56,9 +57,10 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @dataclass(frozen=True)
 class Sum:
-    """Adds up column a; dies on the span that begins at row `deadly`."""
+    """Adds up column a; dies on the span that begins at row `deadly`, stops on the one of `stops`, once, and leaves a file."""
 
     deadly: int | None = None
+    stops: tuple[int, str] = (-1, "")
     columns: tuple[str, ...] = ("a",)
     span_rows: int = 100
     result_bytes: int = 100
@@ -67,6 +69,9 @@ class Sum:
         held = list(batches)
         if held[0].first_row == self.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
+        if held[0].first_row == self.stops[0] and not Path(self.stops[1]).exists():
+            Path(self.stops[1]).write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
         return held[0].first_row, sum(float(np.asarray(batch.rows["a"]).sum()) for batch in held)
 
 
@@ -125,6 +130,38 @@ def test_killed_workers_are_replaced(table: str) -> None:
     assert ray.is_initialized()
 
 
+def test_a_stopped_worker_is_replaced(table: str) -> None:
+    """The only one, so that nobody else could compute its spans; it is told, and the results are the same."""
+    file, heard = open_table(table), []
+    crew = Crew(Sum(), file, 1, heard.append, frozen_s=2.0)
+    coming = crew.results(spans(file.row_count, 100))
+    try:
+        found = [next(coming)]
+        (stopped,) = crew.pids()
+        os.kill(stopped, signal.SIGSTOP)
+        found += list(coming)
+        assert stopped not in crew.pids()
+    finally:
+        crew.close()
+    assert found == list(here(Sum(), file))
+    assert [text.partition(" for ")[0] for text in heard] == [f"worker 1 (pid {stopped}) was lost: no sign of life"]
+
+
+def test_others_compute_what_a_late_worker_has(table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before it would be given up for silent, and without its being ended."""
+    monkeypatch.setattr(crew_module, "SLACK_S", 0.5)
+    monkeypatch.setattr(crew_module, "FIRST_SLACK_S", 0.5)
+    file, heard, marker = open_table(table), [], tmp_path / "stopped"
+    crew = Crew(Sum(stops=(1200, str(marker))), file, 2, heard.append, frozen_s=3600.0)
+    try:
+        found = list(crew.results(spans(file.row_count, 100)))
+        assert int(marker.read_text()) in crew.pids()
+    finally:
+        crew.close()
+    assert found == list(here(Sum(), file))
+    assert heard == []
+
+
 def test_rows_that_kill_every_worker(table: str) -> None:
     """The end is a sentence: not an endless row of workers."""
     file = open_table(table)
@@ -145,7 +182,7 @@ def test_no_worker_runs_far_ahead(table: str, monkeypatch: pytest.MonkeyPatch) -
     file = open_table(table)
     crew = Crew(Sum(), file, 2, print)
     most = 0
-    take = scoring.Crew._take
+    take = Crew._take
 
     def watched(self: Crew, *arguments: Any) -> None:
         nonlocal most
@@ -154,12 +191,12 @@ def test_no_worker_runs_far_ahead(table: str, monkeypatch: pytest.MonkeyPatch) -
         calls = sum(span is not None for _, span in self._calls.values())
         most = max(most, len(todo.back) + calls)
 
-    monkeypatch.setattr(scoring.Crew, "_take", watched)
+    monkeypatch.setattr(Crew, "_take", watched)
     try:
         assert len(list(crew.results(spans(file.row_count, 100)))) == 25
     finally:
         crew.close()
-    assert 1 <= most <= scoring.WINDOW * 2
+    assert 1 <= most <= crew_module.WINDOW * 2
 
 
 def test_errors_are_those_of_one_process(model: Model, table: str, tmp_path: Path) -> None:

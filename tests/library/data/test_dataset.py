@@ -89,6 +89,38 @@ def test_a_validation_table_of_its_own(table: pa.Table, tmp_path: Path) -> None:
     assert _open(tmp_path / "t.parquet", None).validation_rows == 0
 
 
+def test_a_validation_column_without_a_value(tmp_path: Path) -> None:
+    """A CSV file guesses true/false for it, and Parquet may say that it has no type: it fits text, dates and numbers alike."""
+    from dbp.data.column_plan import ColumnOptions
+
+    columns = {
+        "c": ["u", None, "v"],
+        "d": ["2024-01-01", None, "2024-03-01"],
+        "n": [1.5, None, 3.0],
+        "y": [0.0, 1.0, 2.0],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    options = ColumnOptions(dates=(("d", ("month",)),), impute=(("c", "class"), ("*", "median")))
+    pq.write_table(pa.table({name: pa.nulls(2) for name in "cdn"} | {"y": [1.0, 2.0]}), tmp_path / "v.parquet")
+    (tmp_path / "v.csv").write_text("c,d,n,y\n,,,1\n,,,2\n")
+    for ending in ("parquet", "csv"):
+        validation = str(tmp_path / f"v.{ending}")
+        dataset = Dataset.open(str(tmp_path / "t.parquet"), validation, "y", None, "regression", 0, columns=options)
+        training, seen = dataset.summarize("train", 0, 3), dataset.summarize("validation", 0, 2)
+        dataset.check(training, seen)
+        assert not seen.bad
+        assert seen.vocabularies["c"].missing == 2
+        assert not any(seen.counts[seen.names.index(name)] for name in ("d.month", "n"))
+
+
+def test_a_value_in_a_column_of_another_type(tmp_path: Path) -> None:
+    """One is enough, in whichever row; the training table's types are its own."""
+    pq.write_table(pa.table({"c": ["u", "v"], "y": [0.0, 1.0]}), tmp_path / "t.parquet")
+    (tmp_path / "v.csv").write_text("c,y\n,1\ntrue,2\n")
+    with pytest.raises(DataError, match="column 'c' holds bool; expected string, as in training"):
+        Dataset.open(str(tmp_path / "t.parquet"), str(tmp_path / "v.csv"), "y", None, "regression", 0)
+
+
 def test_a_dataset_travels(table: pa.Table, tmp_path: Path) -> None:
     """Small when pickled though its tables are open, and another process reads the very same rows."""
     dataset = _open(tmp_path / "t.parquet")
