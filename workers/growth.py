@@ -1,0 +1,76 @@
+"""How many workers beyond its least number a job should have: arithmetic on what its cluster looks like, no I/O.
+
+A job that waits for room, and that the cluster could hold, comes first: nobody starts further workers meanwhile, and workers
+beyond the least number give their CPUs back, if these and what is free are enough for it. Otherwise a job takes half of what is
+free at a time, and no more than it has, so that two which grow at once get about as much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dbp.workers.places import most_places
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What another job waits for."""
+
+    job: str  # its id
+    places: int
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a job sees of its cluster, at one moment."""
+
+    living: frozenset[int]  # of its own places: those on nodes that live
+    free: int  # places for which there is room
+    claims: tuple[Claim, ...]  # of others, that the cluster could hold
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with the workers beyond the least number."""
+
+    start: int = 0
+    leave: int = 0  # of those that are there
+    withdraw: bool = False  # those that were asked to start and are not there yet
+    claims: tuple[Claim, ...] = ()  # for which they leave
+
+
+def plan(around: Surroundings, least: int, there: int, asked: int, held: int) -> Plan:
+    """Return what to do where `there` workers beyond the `least` are up, `asked` are starting and `held` could be started."""
+    if around.claims:
+        met, wanted = [], 0
+        for claim in around.claims:
+            if wanted + claim.places <= around.free + there:
+                met.append(claim)
+                wanted += claim.places
+        leave = max(wanted - around.free, 0)
+        return Plan(leave=leave, withdraw=asked > 0, claims=tuple(met))
+    # One is always asked for: where nodes are added on demand, that is the demand.
+    wave = max(min(math.ceil(around.free / 2), least + there), 1)
+    return Plan(start=max(min(wave - asked, held), 0))
+
+
+def claims_of(
+    groups: Sequence[Mapping[str, object]], own: str, nodes: Sequence[Mapping[str, float]]
+) -> tuple[Claim, ...]:
+    """Return what submitted jobs other than `own` (a placement group's id) wait for, by Ray's table of placement groups.
+
+    Left out is what the cluster, with these resources of its `nodes`, could not hold if it were empty: to wait for that helps
+    nobody.
+    """
+    found = []
+    for group in groups:
+        name, bundles = str(group["name"]), group["bundles"]
+        if group["state"] != "PENDING" or not name.startswith("dbp ") or group["placement_group_id"] == own:
+            continue
+        assert isinstance(bundles, Mapping)
+        each = next(iter(bundles.values()))
+        if most_places(each, nodes) >= len(bundles):
+            found.append(Claim(name.removeprefix("dbp "), len(bundles)))
+    return tuple(sorted(found, key=lambda claim: claim.job))
