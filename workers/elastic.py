@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from dbp.errors import TooFewWorkersError
 from dbp.sums.messages import Call, Event, WorkerLeft, WorkerLost, WorkerReady, Workload
-from dbp.workers.growth import Plan, Surroundings, claims_of, plan
+from dbp.workers.growth import Group, Plan, Surroundings, claims_of, plan
 from dbp.workers.nodes import Fitness
-from dbp.workers.placement import MOVED_S, Room, cluster_nodes
+from dbp.workers.placement import MOVED_S, Room
 from dbp.workers.places import most_places
 from dbp.workers.ray_pool import RayTransport
 
@@ -53,11 +53,12 @@ class Lookout:
             self._closed.wait(LOOK_S)
 
     def _look(self) -> Surroundings:
-        groups = list(ray.util.placement_group_table().values())
+        groups: list[Group] = list(ray.util.placement_group_table().values())
+        nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
         return Surroundings(
             living=frozenset(self._room.places()),
             free=most_places(self._room.need.each, [ray.available_resources()]),
-            claims=claims_of(groups, self._room.group.id.hex(), cluster_nodes()),
+            claims=claims_of(groups, self._room.group.id.hex(), nodes),
         )
 
 

@@ -10,8 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from dbp.workers.places import most_places
+
+
+class Group(TypedDict):
+    """What of an entry of Ray's table of placement groups counts here."""
+
+    placement_group_id: str
+    name: str
+    state: str
+    bundles: Mapping[int, Mapping[str, float]]  # by place
+    bundles_to_node_id: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -56,21 +67,28 @@ def plan(around: Surroundings, least: int, there: int, asked: int, held: int) ->
     return Plan(start=max(min(wave - asked, held), 0))
 
 
-def claims_of(
-    groups: Sequence[Mapping[str, object]], own: str, nodes: Sequence[Mapping[str, float]]
-) -> tuple[Claim, ...]:
+_OURS, _STRICTLY = "dbp ", " strictly"
+
+
+def group_name(job: str, strictly: bool) -> str:
+    """Return the name of a job's placement group, which tells others whose it is. `strictly`: it waits for every place it lost."""
+    return _OURS + job + (_STRICTLY if strictly else "")
+
+
+def claims_of(groups: Sequence[Group], own: str, nodes: Mapping[str, Mapping[str, float]]) -> tuple[Claim, ...]:
     """Return what submitted jobs other than `own` (a placement group's id) wait for, by Ray's table of placement groups.
 
-    Left out is what the cluster, with these resources of its `nodes`, could not hold if it were empty: to wait for that helps
-    nobody.
+    `nodes` are the resources of the nodes that live, by id. Left out is what they could not hold if they were empty: to wait for
+    that helps nobody.
     """
     found = []
     for group in groups:
-        name, bundles = str(group["name"]), group["bundles"]
-        if group["state"] != "PENDING" or not name.startswith("dbp ") or group["placement_group_id"] == own:
+        name, bundles = group["name"], group["bundles"]
+        if not name.startswith(_OURS) or group["placement_group_id"] == own:
             continue
-        assert isinstance(bundles, Mapping)
-        each = next(iter(bundles.values()))
-        if most_places(each, nodes) >= len(bundles):
-            found.append(Claim(name.removeprefix("dbp "), len(bundles)))
+        where = group["bundles_to_node_id"]
+        waiting = group["state"] == "PENDING" or (group["state"] == "RESCHEDULING" and name.endswith(_STRICTLY))
+        missing = sum(where.get(place) not in nodes for place in bundles) if waiting else 0
+        if missing and most_places(next(iter(bundles.values())), list(nodes.values())) >= len(bundles):
+            found.append(Claim(name.removeprefix(_OURS).removesuffix(_STRICTLY), missing))
     return tuple(sorted(found, key=lambda claim: claim.job))

@@ -156,6 +156,7 @@ class RayTransport:
         known = self._forget(worker)
         if known is not None:
             ray.kill(known.actor)
+        self._events = deque(event for event in self._events if event.worker != worker)
 
     def pids(self) -> dict[int, int]:
         """Return the process id of every worker that has started."""
@@ -229,7 +230,7 @@ class RayTransport:
     def _look_around(self, now: float) -> None:
         """Find workers that died, that did not start, that are frozen and that hang."""
         enough = self._enough()
-        self._short_since = None if enough else self._short_since or now
+        self._short_since = None if enough else now if self._short_since is None else self._short_since
         alive = [worker.alive for worker in self._workers.values()]
         settled = set(ray.wait(alive, num_returns=len(alive), timeout=0)[0]) if alive else set()
         for number, worker in list(self._workers.items()):

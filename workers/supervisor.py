@@ -20,6 +20,7 @@ from dbp.jobs.job import Job
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.coordinator_actor import Coordinator, Ended, News, Order, ended_by
+from dbp.workers.growth import group_name
 from dbp.workers.home import TAKE_OVER_S, Home
 from dbp.workers.listening import ListeningClock
 from dbp.workers.placement import Need, Room, wait_for_room
@@ -112,7 +113,8 @@ class Supervisor:
 
     def _run(self) -> Ended:
         restarts = Restarts(self.restarts)
-        room = Room.reserve(Need.of(self.job), f"dbp {self.home.id}")
+        need = Need.of(self.job)
+        room = Room.reserve(need, group_name(self.home.id, need.strictly))
         try:
             death: str | None = None
             while True:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbp.workers.growth import Claim, Plan, Surroundings, claims_of, plan
+from dbp.workers.growth import Claim, Group, Plan, Surroundings, claims_of, group_name, plan
 
 
 def around(free: int, *claims: int) -> Surroundings:
@@ -65,19 +65,37 @@ def test_two_that_grow_at_once_get_about_as_much(cpus: int, lead: int) -> None:
     assert max(have) <= 2 * min(have) + 2
 
 
-def test_claims_are_those_of_other_submitted_jobs_that_the_cluster_could_hold() -> None:
-    def group(identity: str, name: str, places: int, state: str = "PENDING", **each: float) -> dict[str, object]:
-        bundles = {place: {"CPU": 1.0, **each} for place in range(places)}
-        return {"placement_group_id": identity, "name": name, "state": state, "bundles": bundles}
+def group(identity: str, name: str, where: list[str], state: str = "PENDING", **each: float) -> Group:
+    return {
+        "placement_group_id": identity,
+        "name": name,
+        "state": state,
+        "bundles": {place: {"CPU": 1.0, **each} for place in range(len(where))},
+        "bundles_to_node_id": dict(enumerate(where)),
+    }
 
+
+NODES = {"head": {"CPU": 0.0, "big": 1.0}, "one": {"CPU": 2.0}, "two": {"CPU": 2.0}}
+
+
+def test_claims_are_those_of_other_submitted_jobs_that_the_cluster_could_hold() -> None:
     groups = [
-        group("aa", "dbp own", 1),
-        group("bb", "dbp z-1", 2),
-        group("cc", "dbp a-1", 4),
-        group("dd", "dbp too-large", 5),
-        group("ee", "dbp special", 1, big=1.0),
-        group("ff", "dbp has-room", 1, "CREATED"),
-        group("gg", "someone else's", 1),
+        group("aa", "dbp own strictly", [""]),
+        group("bb", "dbp z-1", [""] * 2),
+        group("cc", "dbp a-1 strictly", [""] * 4),
+        group("dd", "dbp too-large", [""] * 5),
+        group("ee", "dbp special", [""], big=1.0),
+        group("ff", "dbp has-room", ["one"], "CREATED"),
+        group("gg", "someone else's", [""]),
     ]
-    nodes = [{"CPU": 0.0, "big": 1.0}, {"CPU": 2.0}, {"CPU": 2.0}]
-    assert claims_of(groups, "aa", nodes) == (Claim("a-1", 4), Claim("z-1", 2))
+    assert claims_of(groups, "aa", NODES) == (Claim("a-1", 4), Claim("z-1", 2))
+
+
+def test_a_lost_place_is_a_claim_of_a_job_that_waits_for_it() -> None:
+    """One without a range goes on with fewer workers, and would not use it."""
+    where = ["one", "gone", ""]
+    groups = [
+        group("aa", group_name("a-1", strictly=True), where, "RESCHEDULING"),
+        group("bb", group_name("b-1", strictly=False), where, "RESCHEDULING"),
+    ]
+    assert claims_of(groups, "zz", NODES) == (Claim("a-1", 2),)
