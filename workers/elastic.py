@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 import numpy as np
 import ray
@@ -38,6 +37,7 @@ class Lookout:
         self._room = room
         self._closed = threading.Event()
         self.latest: Surroundings | None = None
+        self.trouble = ""  # why it could not be looked at the last time
         self._thread = threading.Thread(target=self._watch, name="dbp-lookout", daemon=True)
         self._thread.start()
 
@@ -48,8 +48,10 @@ class Lookout:
 
     def _watch(self) -> None:
         while not self._closed.is_set():
-            with suppress(Exception):  # Ray's, of many kinds, where its head is away: what was seen last holds
-                self.latest = self._look()
+            try:
+                self.latest, self.trouble = self._look(), ""
+            except Exception as error:  # Ray's, of many kinds, where its head is away: what was seen last holds
+                self.trouble = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
             self._closed.wait(LOOK_S)
 
     def _look(self) -> Surroundings:
@@ -77,6 +79,7 @@ class ElasticTransport:
         self._short_since: float | None = None
         self._quiet_until = 0.0  # by `now`: nobody leaves before
         self._seen: Surroundings | None = None
+        self._blind = False  # the cluster cannot be looked at, and that was told
         self._inner = RayTransport(
             on_trouble=on_trouble, actor_options=self._options, required=required, fitness=fitness
         )
@@ -155,7 +158,10 @@ class ElasticTransport:
 
     def _look_around(self, may_leave: bool) -> None:
         """See what is new in the cluster, and have workers start or leave."""
-        around = self._lookout.latest
+        around, trouble = self._lookout.latest, self._lookout.trouble
+        if trouble and not self._blind:
+            self._on_trouble(f"the cluster cannot be looked at ({trouble}); no workers join or leave until it can")
+        self._blind = bool(trouble)
         if around is None or around is self._seen or (around.claims and not may_leave):
             return
         self._seen = around
