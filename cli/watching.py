@@ -135,6 +135,9 @@ class Watched:
             return "in the coordinator's process"
         if self.up is None:
             return ""
+        wanted = self.view.status.workers_range if self.view.status else None
+        if wanted is not None:
+            return f"{count(self.up, 'worker')} up ({wanted.min} to {wanted.max})"
         up = count(self.up, "worker") if self.wanted in (None, self.up) else f"{self.up} of {self.wanted} workers"
         return f"{up} up" + (f", {self.lost} lost" if self.lost else "")
 

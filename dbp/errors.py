@@ -91,6 +91,21 @@ class WorkersLostError(JobFailedError):
     """Workers died and the limit of replacements was reached."""
 
 
+class TooFewWorkersError(WorkersLostError):
+    """Fewer workers are left than the job asks for at least, and there is no room for more now; it goes on when there is."""
+
+
+class NodeUnfitError(DbpError):
+    """A node where no worker of a job can run: other versions, or data that it does not see. `node` is Ray's name for it."""
+
+    def __init__(self, node: str, text: str) -> None:
+        super().__init__(node, text)  # both, so that it survives a journey between processes
+        self.node, self.text = node, text
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class StorageFailedError(JobFailedError):
     """A running job's storage could not be written, though it was tried several times; what was saved before is kept."""
 

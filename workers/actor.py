@@ -15,6 +15,7 @@ from dbp.sums.messages import Call, CallAnswered, CallRaised, Workload
 from dbp.sums.shard_worker import ShardWorker
 from dbp.workers.gate import Address
 from dbp.workers.link import Link, LinkClosedError
+from dbp.workers.nodes import Fitness
 
 Vector = NDArray[np.floating]
 Answer = CallAnswered | CallRaised
@@ -26,12 +27,17 @@ BEAT_S = 2.0
 class GradientWorker:
     """Loads its shards once, owns its buffers, answers one call at a time."""
 
-    def __init__(self, worker: int, workload: Workload) -> None:
-        self._number = worker
+    def __init__(self, worker: int, workload: Workload, fitness: Fitness | None = None) -> None:
+        self._number, self._fitness = worker, fitness
         self._worker = ShardWorker(workload)
 
     def serve(self, driver: Address) -> None:
-        """Answer what comes over a link to the driver, until the driver closes it. ConnectionError when there is no way there."""
+        """Answer what comes over a link to the driver, until the driver closes it.
+
+        ConnectionError when there is no way there, NodeUnfitError when no worker of this job can run on this node.
+        """
+        if self._fitness is not None:
+            self._fitness.check()
         link = driver.connect(self._number)
         threading.Thread(target=_beat, args=(link,), name="dbp-beat", daemon=True).start()
         try:

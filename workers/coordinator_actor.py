@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import ray
 
-from dbp.errors import DbpError, InputError, LeaseLostError, WorkersLostError
+from dbp.errors import DbpError, InputError, LeaseLostError, TooFewWorkersError, WorkersLostError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.status import State
 from dbp.training.observers import Observers
@@ -23,6 +23,7 @@ from dbp.training.progress_lines import ProgressLines
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.home import TAKE_OVER_S, Home
+from dbp.workers.nodes import Fitness, tables_of
 from dbp.workers.placement import Room
 from dbp.workers.run import InService, Setting
 from dbp.workers.telemetry import telemetry
@@ -43,12 +44,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended. A refused one was the mistake of whoever handed it in; in a deserted one no worker was left."""
+    """How a run ended. A refused one was the mistake of whoever handed it in; in a deserted one no worker was left.
+
+    A `short` one has not ended: it has fewer workers than it asks for at least, and goes on when there is room for more.
+    """
 
     state: State
     message: str
     refused: bool = False
     deserted: bool = False
+    short: bool = False
     replaced: bool = False  # a newer run has the job: its records are that run's
 
 
@@ -98,11 +103,11 @@ class Coordinator:
         waiting = Waiting(home, job, "starting")
         setting = Setting(
             observer=Observers(_Telling(self._say, waiting), telemetry(home.id)),
-            workers=min(job.required_workers, len(order.room.places())),
-            most=job.most_workers if job.most_workers > job.required_workers else 0,
+            workers=job.required_workers if job.is_elastic else min(job.required_workers, len(order.room.places())),
+            most=job.most_workers if job.is_elastic else 0,
             address=None,
             stop=self._stop,
-            service=InService(order.room, waiting),
+            service=InService(order.room, waiting, Fitness.here(tables_of(job))),
         )
         try:
             summary = resume_locked(home, job, original, setting).summary
@@ -110,6 +115,8 @@ class Coordinator:
                 waiting.done_already(summary)
         except Exception as error:
             ended = self._failed(error)
+            if ended.short:
+                return ended
             if waiting.closed:  # it had begun: training's own records say so, and nobody's input was refused
                 return replace(ended, refused=False)
             waiting.ended(ended.state, ended.message)
@@ -159,6 +166,7 @@ def ended_by(error: Exception) -> Ended:
             str(error),
             refused=isinstance(error, InputError),
             deserted=isinstance(error, WorkersLostError),
+            short=isinstance(error, TooFewWorkersError),
             replaced=isinstance(error, LeaseLostError),
         )
     return Ended("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")

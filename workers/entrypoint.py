@@ -24,13 +24,13 @@ from dbp.errors import DbpError, InputError
 from dbp.jobs.clock import utc_now
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.job import Job
-from dbp.jobs.submission import SUBMISSION_FILE, TRAVELLING, Submission, read_submission
+from dbp.jobs.submission import SUBMISSION_FILE, Submission, read_submission
 from dbp.storage.atomic_files import write_json
 from dbp.training.stopping import StopRequest
 from dbp.workers.coordinator_actor import Ended, Order, ended_by
 from dbp.workers.driver_log import say
 from dbp.workers.home import Home, bring_inputs, new_home
-from dbp.workers.nodes import NodeCheck
+from dbp.workers.nodes import NodeCheck, files_of
 from dbp.workers.run import write_job
 from dbp.workers.supervisor import Supervisor
 from dbp.workers.train import jobs_to_resume
@@ -95,7 +95,7 @@ def _prepare_new(submission: Submission, folder: Path) -> tuple[Job, NodeCheck]:
     start = open_start(job)
     if start is not None:
         job = job.starting_from(start.parameters_sha256)
-    elsewhere = [path for key, path in _paths(job).items() if key not in submission.inputs]
+    elsewhere = [path for key, path in files_of(job).items() if key not in submission.inputs]
     nodes = _look_at_nodes(submission.storage, elsewhere)
     with new_home(submission.storage, submission.job) as directory:
         places = bring_inputs(directory, folder, submission.inputs)
@@ -111,7 +111,7 @@ def _prepare_resumed(submission: Submission, folder: Path) -> tuple[Job, NodeChe
     """Look at the cluster for a job that is to go on."""
     with Home(submission.storage, submission.job).owned() as directory:  # refused while it runs
         job, _ = jobs_to_resume(directory, submission.overrides)
-        nodes = _look_at_nodes(submission.storage, _paths(job).values())
+        nodes = _look_at_nodes(submission.storage, files_of(job).values())
         _note_submission(directory, submission)
     return job, nodes
 
@@ -122,17 +122,6 @@ def _look_at_nodes(storage: str, files: Iterable[str]) -> NodeCheck:
     if count > 1:
         say(f"{count} nodes have the same versions, and see storage and data")
     return nodes
-
-
-def _paths(job: Job) -> dict[str, str]:
-    """Return the files that a job reads, by key."""
-    values = job.model_dump()
-    found = {}
-    for key in TRAVELLING:
-        section, _, name = key.partition(".")
-        if isinstance(values[section][name], str):
-            found[key] = values[section][name]
-    return found
 
 
 def _note_submission(directory: JobDirectory, submission: Submission) -> None:

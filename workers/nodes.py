@@ -21,8 +21,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dbp.data.file_set import find_files, names_many
 from dbp.data.remote_file import RemoteFile
-from dbp.errors import DbpError, InputError, StorageError
+from dbp.errors import DbpError, InputError, NodeUnfitError, StorageError
 from dbp.jobs.directory import check_storage
+from dbp.jobs.job import Job
+from dbp.jobs.submission import TRAVELLING
 from dbp.storage.atomic_files import storage_error
 from dbp.storage.remote import BRIEF, Folder, MissingFileError, open_folder
 from dbp.storage.uris import is_remote, local_path
@@ -77,7 +79,11 @@ def _problems(errand: Errand) -> Iterable[str]:
         yield f"{storage} is not there, or another folder (storage)"
     except DbpError as error:
         yield f"{error} (storage)"
-    for name in errand.files:
+    yield from _unreadable(errand.files)
+
+
+def _unreadable(files: Iterable[str]) -> Iterable[str]:
+    for name in files:
         try:
             _look_at(name)
         except DbpError as error:
@@ -97,6 +103,46 @@ def _look_at(name: str) -> None:
             opened.read(1)
     except OSError as error:
         raise storage_error("be read", Path(name), error) from error
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """What a node must have so that a worker can run there: the coordinator's versions, and sight of the tables.
+
+    All nodes are looked at before a job begins (`NodeCheck`); one that joins later when a worker starts on it.
+    """
+
+    node: str  # the coordinator's, by its address
+    versions: Mapping[str, str]
+    files: tuple[str, ...]
+
+    @classmethod
+    def here(cls, files: Iterable[str]) -> Fitness:
+        """Return what this process's node has."""
+        return cls(str(ray.util.get_node_ip_address()), own_versions(), tuple(files))
+
+    def check(self) -> None:
+        """Raise NodeUnfitError where this process's node has not what it takes."""
+        own = NodeReport(str(ray.util.get_node_ip_address()), own_versions(), tuple(_unreadable(self.files)))
+        found = differences([NodeReport(self.node, self.versions), own])
+        if found:
+            raise NodeUnfitError(ray.get_runtime_context().get_node_id(), "; ".join(found))
+
+
+def files_of(job: Job) -> dict[str, str]:
+    """Return the files that a job reads, by key."""
+    values = job.model_dump()
+    found = {}
+    for key in TRAVELLING:
+        section, _, name = key.partition(".")
+        if isinstance(values[section][name], str):
+            found[key] = values[section][name]
+    return found
+
+
+def tables_of(job: Job) -> list[str]:
+    """Return the tables that a job's workers read."""
+    return [name for key, name in files_of(job).items() if key.startswith("data.")]
 
 
 def differences(reports: Sequence[NodeReport]) -> list[str]:

@@ -32,17 +32,21 @@ class Need:
 
     places: int
     each: Resources  # of every place: CPU, memory in bytes, and others by their names
+    strictly: bool = False  # whether training waits for all of them also where it had them and lost some
 
     @classmethod
     def of(cls, job: Job) -> Need:
         """Return a job's need; without workers, its coordinator computes, in a place of its own."""
         memory = job.service.memory_per_worker
         each = {"CPU": 1.0, **job.service.resources, **({"memory": float(memory)} if memory else {})}
-        return cls(max(1, job.required_workers), each)
+        return cls(max(1, job.required_workers), each, strictly=job.is_elastic)
 
 
-def waits_for(need: Need, nodes: Sequence[Resources], free: Resources) -> str:
-    """Return the sentence that says what a job waits for. `nodes` are the resources of each node, `free` what all have free."""
+def waits_for(need: Need, nodes: Sequence[Resources], free: Resources, verb: str = "begins") -> str:
+    """Return the sentence that says what a job waits for. `nodes` are the resources of each node, `free` what all have free.
+
+    `verb` is what it does when it has its room.
+    """
     most = most_places(need.each, nodes)
     if set(need.each) == {"CPU"}:
         what = f"waits for {_count(need.places, 'CPU')}; the cluster has"
@@ -56,7 +60,7 @@ def waits_for(need: Need, nodes: Sequence[Resources], free: Resources) -> str:
             return f"{what} {most}, not enough of them free"
         has = f"only {most}" if most else "none"
     fewer = f", or when it is resumed with fewer workers (--set workers={most})" if most else ""
-    return f"{what} {has}: it begins when nodes are added{fewer}"
+    return f"{what} {has}: it {verb} when nodes are added{fewer}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -156,15 +160,17 @@ def wait_for_room(
 ) -> bool:
     """Wait until a room can be used, and tell what is waited for; False when stopped meanwhile.
 
-    A room that was whole once may have lost places for good: then those that are left do, since they compute the same bits.
+    A room that was whole once may have lost places for good: then those that are left do, since they compute the same bits, unless
+    the job wants them all strictly.
     """
     whole_before = bool(room.places())
+    verb = "goes on" if whole_before else "begins"
     since = time.monotonic()
     while not room.is_whole():
         if stopped():
             return False
-        if whole_before and time.monotonic() - since > moved_s and room.places():
+        if whole_before and not room.need.strictly and time.monotonic() - since > moved_s and room.places():
             return True
-        tell(waits_for(room.need, cluster_nodes(), ray.available_resources()))
+        tell(waits_for(room.need, cluster_nodes(), ray.available_resources(), verb))
         room.group.wait(_LOOK_S)
     return True

@@ -13,6 +13,7 @@ from dbp.sums.messages import Workload
 from dbp.sums.pool import TransportPool, serial_pool
 
 if TYPE_CHECKING:
+    from dbp.workers.nodes import Fitness
     from dbp.workers.placement import Room
 
 Trouble = Callable[[str], None]
@@ -29,12 +30,14 @@ def open_pool(
     room: Room | None = None,
     most: int = 0,
     audit: Audit | None = None,
+    fitness: Fitness | None = None,
 ) -> Iterator[TransportPool]:
     """Open the pool for `workers` workers and close it, with the Ray it started, at the end; 0 workers: this process.
 
     `vector_bytes` is an upper bound of a parameter vector's size. `on_loss` hears of every worker that died, `on_trouble` of
     all else (and of that, too, where there is no `on_loss`). `room` is where workers are put on the Ray that this process is part
     of. With `most` > `workers` others join where there is room. `audit` has workers check each other, where there are any.
+    `fitness` is what every node must have where a worker starts in a room.
     InputError when no cluster answers at `address`.
     """
     if workers == 0:
@@ -48,7 +51,7 @@ def open_pool(
         from dbp.workers.seats import seated_pool
 
         required = workers if most > workers else None
-        pool = seated_pool(workload, room, max(most, workers), on_trouble, on_loss, required, audit)
+        pool = seated_pool(workload, room, max(most, workers), on_trouble, on_loss, required, audit, fitness)
         try:
             yield pool
         finally:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from dbp.errors import WorkersLostError
+from dbp.errors import NodeUnfitError, WorkersLostError
 from dbp.sums.messages import Call, Event, WorkerLost, WorkerReady, Workload
 from dbp.sums.pool import TransportPool
 from dbp.workers.actor import GradientWorker
@@ -30,6 +30,7 @@ from dbp.workers.channels import CallStyle, Channel, LinkChannel, Published, Ray
 from dbp.workers.gate import Arrival, Gate
 from dbp.workers.link import Beat, LinkClosedError
 from dbp.workers.listening import ListeningClock
+from dbp.workers.nodes import Fitness
 from dbp.workers.shared_memory import Board, supported
 
 Vector = NDArray[np.floating]
@@ -73,8 +74,12 @@ class RayTransport:
         actor_options: ActorOptions | None = None,
         frozen_s: float = FROZEN_S,
         required: int | None = None,
+        fitness: Fitness | None = None,
     ) -> None:
         self._required = required
+        self._short_since: float | None = None  # fewer than are required have been there
+        self._fitness = fitness
+        self.unfit: dict[str, str] = {}  # nodes where no worker can run, by Ray's name, and why
         self._frozen_s = frozen_s
         self._calls: CallStyle = calls
         self._on_trouble = on_trouble
@@ -95,7 +100,7 @@ class RayTransport:
         """See `Transport`."""
         options = self._actor_options(worker) if self._actor_options else {}
         actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, **options)(GradientWorker)
-        actor = actor_class.remote(worker, workload)
+        actor = actor_class.remote(worker, workload, self._fitness)
         if self._calls == "link":
             _open_to_other_machines(self._gate)
         alive = actor.serve.remote(self._gate.address) if self._calls == "link" else actor.ready.remote()
@@ -145,6 +150,13 @@ class RayTransport:
         if known is not None:
             where = f" on {known.channel.link.host()}" if isinstance(known.channel, LinkChannel) else ""
             self._lose(worker, Cause(f"{reason}; it ran{where}" if where else reason))
+
+    def retire(self, worker: int) -> None:
+        """End a worker that nothing is wrong with, or that has not started yet; no event follows."""
+        known = self._forget(worker)
+        if known is not None:
+            ray.kill(known.actor)
+        self._events = deque(event for event in self._events if event.worker != worker)
 
     def pids(self) -> dict[int, int]:
         """Return the process id of every worker that has started."""
@@ -223,12 +235,14 @@ class RayTransport:
 
     def _look_around(self, now: float) -> None:
         """Find workers that died, that did not start, that are frozen and that hang."""
+        enough = self._enough()
+        self._short_since = None if enough else now if self._short_since is None else self._short_since
         alive = [worker.alive for worker in self._workers.values()]
         settled = set(ray.wait(alive, num_returns=len(alive), timeout=0)[0]) if alive else set()
         for number, worker in list(self._workers.items()):
             if worker.alive in settled and not self._serves(number, worker):
                 continue
-            if worker.channel is None and now - worker.since > START_TIMEOUT_S and not self._enough():
+            if worker.channel is None and not enough and self._waited_for(worker, now) > START_TIMEOUT_S:
                 raise WorkersLostError(_no_start(number))
             if isinstance(worker.channel, LinkChannel) and now - worker.heard > self._frozen_s:
                 self._lose(number, Cause(f"no sign of life for {now - worker.heard:.0f} s; is it stopped?"))
@@ -241,6 +255,10 @@ class RayTransport:
         """Whether training can go on without those that have not started."""
         connected = sum(worker.channel is not None for worker in self._workers.values())
         return self._required is not None and connected >= self._required
+
+    def _waited_for(self, worker: _Worker, now: float) -> float:
+        """For how many seconds training has waited for a worker: not while there were enough others."""
+        return now - max(worker.since, self._short_since if self._short_since is not None else now)
 
     def _serves(self, number: int, worker: _Worker) -> bool:
         """Whether a worker whose first call has settled can be called: through Ray, if at all."""
@@ -260,6 +278,10 @@ class RayTransport:
             else:
                 self._lose(number, cause_of(error, f"it did not start: {_last_line(error)}"))
         except RayTaskError as error:
+            if isinstance(error.cause, NodeUnfitError):
+                self.unfit[error.cause.node] = str(error.cause)
+                self._lose(number, Cause(str(error.cause)), replaceable=False)
+                return False
             if isinstance(error.cause, ConnectionError):
                 self._on_trouble(
                     f"worker {number} cannot reach the driver directly ({_last_line(error)}); "
@@ -276,17 +298,22 @@ class RayTransport:
         """Lose a worker whose process ended: find out why."""
         self._lose(number, self._causes.of_death(self._workers[number].alive))
 
-    def _lose(self, number: int, cause: Cause) -> None:
-        worker = self._workers.pop(number)
+    def _lose(self, number: int, cause: Cause, replaceable: bool = True) -> None:
+        worker = self._forget(number)
+        assert worker is not None
+        ray.kill(worker.actor)
+        pid = f" (pid {worker.pid})" if worker.pid else ""
+        self._events.append(WorkerLost(number, cause.reason + pid, replaceable, cause.advice))
+
+    def _forget(self, number: int) -> _Worker | None:
+        worker = self._workers.pop(number, None)
         self._called.pop(number, None)
-        if worker.channel is not None:
+        if worker is not None and worker.channel is not None:
             if isinstance(worker.channel, LinkChannel):
                 self._selector.unregister(worker.channel.link)
                 _end(worker.channel)
             worker.channel.close()
-        ray.kill(worker.actor)
-        pid = f" (pid {worker.pid})" if worker.pid else ""
-        self._events.append(WorkerLost(number, cause.reason + pid, advice=cause.advice))
+        return worker
 
 
 def _end(channel: LinkChannel) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.data.dataset import Dataset
-from dbp.errors import DbpError, LeaseLostError, StorageError
+from dbp.errors import DbpError, LeaseLostError, StorageError, TooFewWorkersError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.environment import collect_environment
 from dbp.jobs.job import Job
@@ -55,6 +55,7 @@ from dbp.workers.stopping_rules import stopping_rules
 from dbp.workers.warm_start import check_start, start_parameters
 
 if TYPE_CHECKING:
+    from dbp.workers.nodes import Fitness
     from dbp.workers.placement import Room
 
 
@@ -64,6 +65,7 @@ class InService:
 
     room: Room
     waiting: Waiting
+    fitness: Fitness | None = None  # what every node where a worker starts must have
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Setting:
             self.observer.warning("audit: nothing is audited with `workers: 0`: there is no worker to compare with")
         audit = Audit(run.job.audit, run.job.training.seed)
         room, observer = self.service.room if self.service else None, self.observer
+        fitness = self.service.fitness if self.service else None
         if room is not None or not self.address:
             self._check_memory(run)
         with open_pool(
@@ -109,6 +112,7 @@ class Setting:
             room,
             self.most,
             audit,
+            fitness,
         ) as pool:
             if room is None and self.address:
                 self._check_memory(run)
@@ -406,8 +410,8 @@ def recording_failure(recorder: Records) -> Iterator[None]:
     """Have the records say how a run ended that did not end well; the error goes on."""
     try:
         yield
-    except LeaseLostError:
-        raise  # the records are the newer run's
+    except (LeaseLostError, TooFewWorkersError):
+        raise  # the records are the newer run's, or go on with whoever waits for more workers
     except DbpError as error:
         with suppress(StorageError):  # where storage is what failed, that is what is to be told
             recorder.ended_badly("FAILED", str(error))

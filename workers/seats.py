@@ -1,8 +1,7 @@
 """Workers in reserved places: a transport that knows which place each worker has, and whether there is one for another.
 
 A worker that takes a lost one's place starts there; where the place went down with its node and Ray found no other, none is started
-and the workers that are left go on alone. Workers beyond those that are required have no place: they start wherever there is room,
-and whenever that is.
+and the workers that are left go on alone. Where workers may come and go, see `elastic`.
 """
 
 from __future__ import annotations
@@ -14,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dbp.sums.audit import Audit
-from dbp.sums.auditing import audited
+from dbp.sums.auditing import RemovingTransport, audited
 from dbp.sums.messages import Call, Event, WorkerLost, Workload
 from dbp.sums.pool import TransportPool
+from dbp.workers.elastic import ElasticTransport
+from dbp.workers.nodes import Fitness
 from dbp.workers.placement import Room
 from dbp.workers.ray_pool import RayTransport
 
@@ -30,22 +31,21 @@ def _silent(sentence: str) -> None:
 class SeatedTransport:
     """Ray workers in the places of a room (a `Transport`)."""
 
-    def __init__(self, room: Room, on_trouble: Trouble = _silent, required: int | None = None) -> None:
-        self._room, self._elastic = room, required is not None
+    def __init__(self, room: Room, on_trouble: Trouble = _silent, fitness: Fitness | None = None) -> None:
+        self._room = room
         self._free = deque(room.places())
         self._seats: dict[int, int] = {}  # by worker: its place
         self._somebody_left = False
         self._refused: deque[WorkerLost] = deque()
-        self._inner = RayTransport(on_trouble=on_trouble, actor_options=self._options, required=required)
+        self._inner = RayTransport(on_trouble=on_trouble, actor_options=self._options, fitness=fitness)
 
     def start(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
         place = self._find_place()
-        if place is None and not self._elastic:
+        if place is None:
             self._refused.append(WorkerLost(worker, "there is no room for it", replaceable=False))
             return
-        if place is not None:
-            self._seats[worker] = place
+        self._seats[worker] = place
         self._inner.start(worker, workload)
 
     def configure(self, worker: int, workload: Workload) -> None:
@@ -71,8 +71,9 @@ class SeatedTransport:
         event = self._inner.next_event(patience)
         if isinstance(event, WorkerLost):
             self._somebody_left = True
-            if event.worker in self._seats:
-                self._free.append(self._seats.pop(event.worker))
+            place = self._seats.pop(event.worker)
+            if event.replaceable:  # else the place is on a node where no worker can run
+                self._free.append(place)
         return event
 
     def remove(self, worker: int, reason: str) -> None:
@@ -97,7 +98,7 @@ class SeatedTransport:
         return None
 
     def _options(self, worker: int) -> Mapping[str, object]:
-        return self._room.worker_options(self._seats.get(worker))
+        return self._room.worker_options(self._seats[worker])
 
 
 def seated_pool(
@@ -108,10 +109,16 @@ def seated_pool(
     on_loss: Trouble | None = None,
     required: int | None = None,
     audit: Audit | None = None,
+    fitness: Fitness | None = None,
 ) -> TransportPool:
     """Return a pool of `workers` >= 1 actors in a room. `on_loss` hears of workers that died (default: `on_trouble`).
 
-    With `required` so many are waited for, and have places; the others come and go.
+    With `required` so many are waited for, and have places; the others come and go. `fitness` is what every node must have where a
+    worker starts.
     """
-    transport = audited(SeatedTransport(room, on_trouble, required), audit)
-    return TransportPool(transport, workers, workload, on_loss or on_trouble, required, on_trouble)
+    inner: RemovingTransport
+    if required is None:
+        inner = SeatedTransport(room, on_trouble, fitness)
+    else:
+        inner = ElasticTransport(room, required, on_trouble, fitness)
+    return TransportPool(audited(inner, audit), workers, workload, on_loss or on_trouble, required, on_trouble)

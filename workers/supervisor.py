@@ -20,6 +20,7 @@ from dbp.jobs.job import Job
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.coordinator_actor import Coordinator, Ended, News, Order, ended_by
+from dbp.workers.growth import group_name
 from dbp.workers.home import TAKE_OVER_S, Home
 from dbp.workers.listening import ListeningClock
 from dbp.workers.placement import Need, Room, wait_for_room
@@ -30,18 +31,23 @@ LONGEST_LOOK_S = 3.0  # a look that takes longer was interrupted by a sleep of t
 SILENT_S = 120.0  # a coordinator that has not answered for so long hangs; it answers also while a step is under way
 START_S = 300.0  # the same for one that starts
 
+NODE_LOST, PLACE_LOST = "its node was lost", "its place was lost"
+
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Died:
-    """A coordinator ended without a result."""
+    """A coordinator ended without a result. `by_itself`: not because it waits for more workers, or before it had begun."""
 
     reason: str
+    by_itself: bool = True
 
 
 def outlived(ended: Ended | Died, room_is_whole: bool) -> Ended | Died:
     """Take a run whose workers went with their nodes for dead: it did not fail by itself, and may be made good elsewhere."""
+    if isinstance(ended, Ended) and ended.short:
+        return Died(ended.message, by_itself=False)
     if isinstance(ended, Ended) and ended.deserted and not room_is_whole:
         return Died(ended.message)
     return ended
@@ -56,12 +62,16 @@ class Restarts:
 
     def after(self, death: Died, stopping: bool, job: str) -> Ended | str:
         """Return how the job ends by a death, or the sentence with which it goes on."""
-        self.deaths += 1
+        self.deaths += death.by_itself
         safe = f"what it had reached is kept; go on with `dbp resume {job}`"
+        if stopping and not death.by_itself:
+            return Ended("STOPPED", f"stopped on request while it waited for workers; {safe}")
         if stopping:
             return Ended(
                 "STOPPED", f"stopped on request; the coordinator died before its checkpoint ({death.reason}); {safe}"
             )
+        if not death.by_itself:
+            return f"training pauses ({death.reason}); it goes on where it was when there is room"
         if self.deaths > self.limit:
             times = "once" if self.deaths == 1 else f"{self.deaths} times"
             return Ended(
@@ -103,7 +113,8 @@ class Supervisor:
 
     def _run(self) -> Ended:
         restarts = Restarts(self.restarts)
-        room = Room.reserve(Need.of(self.job), f"dbp {self.home.id}")
+        need = Need.of(self.job)
+        room = Room.reserve(need, group_name(self.home.id, need.strictly))
         try:
             death: str | None = None
             while True:
@@ -236,7 +247,8 @@ class _Listener:
             self._hear(ray.get(self._actor.news.remote(self._seen, 0.0), timeout=SILENT_S))
             return ended
         except RayError as error:
-            return Died(self._in_words(error))
+            lost = cause_of_death(str(error)) in (NODE_LOST, PLACE_LOST)
+            return Died(self._in_words(error), by_itself=bool(self._who) or not lost)
 
     def _hear(self, news: News) -> None:
         self._who, self._seen = news.who, news.seen
@@ -255,11 +267,11 @@ def cause_of_death(report: str) -> str:
     if "running low on memory" in lower:
         return "Ray killed its process because the node's memory was full"
     if "node has died" in lower or "node died" in lower or "node was terminated" in lower or "its node" in lower:
-        return "its node was lost"
+        return NODE_LOST
     if "worker process has died" in lower or "exited" in lower:
         return "its process died"
     if "unavailable" in lower:
         return "the connection to it broke"
     if "placement group" in lower:
-        return "its place was lost"
+        return PLACE_LOST
     return text.rpartition("The actor is dead because ")[2][:200] or "it died"

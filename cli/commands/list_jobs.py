@@ -34,8 +34,8 @@ def list_jobs(
             f"no jobs {where}; `dbp run JOB` makes one here, `dbp submit JOB` on a service; --storage names another folder"
         )
     else:
-        rows = [(job.job, job.state, job.progress, job.loss, job.started, job.message) for job in jobs]
-        output.rows(("JOB", "STATE", "STEP", "LOSS", "STARTED", "MESSAGE"), rows)
+        rows = [(job.job, job.state, job.progress, job.loss, job.workers, job.started, job.message) for job in jobs]
+        output.rows(("JOB", "STATE", "STEP", "LOSS", "WORKERS", "STARTED", "MESSAGE"), rows)
 
 
 def _submitted(access: Access) -> list[JobView]:

@@ -38,7 +38,7 @@ def status(
         fields["best run"] = view.status.runs.best
     if view.status is not None:
         fields |= {
-            "workers": view.status.workers,
+            "workers": view.status.workers_in_words,
             "attempt": view.status.attempt,
             "started": view.status.started,
             "heartbeat": view.status.heartbeat,

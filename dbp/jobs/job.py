@@ -102,6 +102,11 @@ class Job(Section):
         return self.workers if isinstance(self.workers, int) else self.workers.min
 
     @property
+    def is_elastic(self) -> bool:
+        """Whether workers beyond the required ones come and go."""
+        return self.most_workers > self.required_workers
+
+    @property
     def most_workers(self) -> int:
         """The workers that take part where there is room."""
         return self.workers if isinstance(self.workers, int) else self.workers.max

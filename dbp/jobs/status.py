@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,6 +17,9 @@ from dbp.errors import JobDirectoryError
 from dbp.jobs.processes import is_gone
 from dbp.storage.atomic_files import storage_error, write_json
 from dbp.storage.records import open_record
+
+if TYPE_CHECKING:
+    from dbp.jobs.job import Job
 
 State: TypeAlias = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 _MAX_BYTES = 1_000_000
@@ -32,6 +35,19 @@ class Runs:
     done: int
     count: int
     best: int | None = None  # the number of the best so far
+
+
+@dataclass(frozen=True)
+class WorkersRange:
+    """How few workers a job begins with, and how many it takes where there is room."""
+
+    min: int
+    max: int
+
+    @classmethod
+    def of(cls, job: Job | None) -> WorkersRange | None:
+        """Return the range that a job file gives; None where it gives one number."""
+        return cls(job.required_workers, job.most_workers) if job is not None and job.is_elastic else None
 
 
 @dataclass(frozen=True)
@@ -53,13 +69,21 @@ class Status:
     rule: str | None = None  # which rule ended it, for programs; None while it runs, and when it failed
     model_step: int | None = None  # the step that the model file's parameters are from
     runs: Runs | None = None  # of a job of several runs; step, max_steps and loss are of the run under way, or the best
+    workers_range: WorkersRange | None = None  # of a job whose workers come and go
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the file holds; `runs` only where there are several."""
+        """Return what the file holds; `runs` and `workers_range` only where there are some."""
         facts = dataclasses.asdict(self)
-        if self.runs is None:
-            del facts["runs"]
+        for name in ("runs", "workers_range"):
+            if facts[name] is None:
+                del facts[name]
         return facts
+
+    @property
+    def workers_in_words(self) -> str:
+        """How many workers there are, and how few and how many there may be: ``3``, ``3 (2 to 16)``."""
+        wanted = self.workers_range
+        return f"{self.workers}" if wanted is None else f"{self.workers} ({wanted.min} to {wanted.max})"
 
 
 @dataclass(frozen=True)

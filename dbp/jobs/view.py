@@ -47,6 +47,11 @@ class JobView:
         return self.status.loss if self.status else None
 
     @property
+    def workers(self) -> str | None:
+        """How many workers there are, in words."""
+        return self.status.workers_in_words if self.status else None
+
+    @property
     def started(self) -> str | None:
         """When the last attempt began, in UTC."""
         return self.status.started if self.status else None

@@ -84,6 +84,10 @@ class _Slot:
     rest: int = 0  # tasks to rest after a late answer
     held: set[tuple[Part, int]] = field(default_factory=set)  # the shards whose rows its worker has
 
+    def vacate(self) -> None:
+        """Its worker has gone; what it owes it still owes."""
+        self.ready, self.call, self.rest, self.times_late, self.held = False, None, 0, 0, set()
+
     @property
     def rests(self) -> bool:
         """Whether others do its work."""
@@ -191,16 +195,26 @@ class Assignment:
             return []
         self._deaths += 1
         self._last_death = f"worker {worker}: {reason}" + _shards_in_words(slot.owed, self._part)
-        slot.ready, slot.call, slot.rest, slot.times_late, slot.held = False, None, 0, 0, set()
         if replaceable and self._deaths <= self._patience:
-            slot.worker, self._next_worker = self._next_worker, self._next_worker + 1
-            return [StartWorker(slot.worker), *self._pass_on(slot, now)]
+            return self._replace(slot, now)
+        slot.vacate()
         self._slots.remove(slot)
         if not self._slots:
             return [GiveUp(f"{self._deaths} workers died in a row; the last was {self._last_death}")]
         others = {shard for other in self._slots for shard in other.owed}
         _hand_out([shard for shard in slot.owed if shard not in others], self._slots)
         return self._send_owed(now)
+
+    def left(self, worker: int, now: float = 0.0) -> list[Instruction]:
+        """A worker has gone that nothing is wrong with: another may start in its slot when there is room again."""
+        slot = self._slot(worker)
+        return [] if slot is None else self._replace(slot, now)
+
+    def _replace(self, slot: _Slot, now: float) -> list[Instruction]:
+        """Start another worker in a slot; others do what the one before owed, where it is not waited for."""
+        slot.vacate()
+        slot.worker, self._next_worker = self._next_worker, self._next_worker + 1
+        return [StartWorker(slot.worker), *self._pass_on(slot, now)]
 
     def look(self, now: float) -> list[Instruction]:
         """See who is late, and have idle workers compute what the late ones owe."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dbp.errors import JobFailedError
 from dbp.sums.audit import Audit, bits_of
-from dbp.sums.messages import Call, CallAnswered, CallRaised, Event, SumTask, WorkerLost, Workload
+from dbp.sums.messages import Call, CallAnswered, CallRaised, Event, SumTask, WorkerLeft, WorkerLost, Workload
 from dbp.sums.pool import Transport
 from dbp.sums.shard_worker import ShardWorker
 from dbp.sums.tree import Node
@@ -171,7 +171,7 @@ class AuditingTransport:
                 held.until = self.now() + max(self.now() - held.sent, SHORTEST_WAIT_S)
             case CallAnswered(_, number) if number in self._calls:
                 pass  # it was judged and passed on already, or its worker is lost and nobody judges it
-            case WorkerLost(worker) | CallRaised(worker):
+            case WorkerLost(worker) | WorkerLeft(worker) | CallRaised(worker):
                 self._forget(worker)
                 self._settled.append(event)
             case _:

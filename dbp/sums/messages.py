@@ -155,6 +155,13 @@ class WorkerLost:
 
 
 @dataclass(frozen=True)
+class WorkerLeft:
+    """Event: a worker was ended because its room is wanted elsewhere; nothing is wrong with it."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
 class CallAnswered:
     """Event: a worker returned the sums of the subtrees that its shards fill. They are borrowed until the next call."""
 
@@ -177,4 +184,4 @@ class CallRaised:
     error: DbpError
 
 
-Event = WorkerReady | WorkerLost | CallAnswered | CallRaised
+Event = WorkerReady | WorkerLost | WorkerLeft | CallAnswered | CallRaised

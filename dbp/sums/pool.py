@@ -23,6 +23,7 @@ from dbp.sums.messages import (
     Event,
     Part,
     SumTask,
+    WorkerLeft,
     WorkerLost,
     WorkerReady,
     Workload,
@@ -185,6 +186,9 @@ class TransportPool:
                 instructions = self._assignment.lost(worker, reason, replaceable, now)
                 self._on_trouble(f"worker {worker} was lost ({reason}); {_consequence(instructions)}")
                 return instructions
+            case WorkerLeft(worker):
+                self._ready.discard(worker)
+                return self._assignment.left(worker, now)
             case _:
                 assert_never(event)
 

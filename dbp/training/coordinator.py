@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dbp.errors import NonFiniteLossError, StorageFailedError
+from dbp.errors import DbpError, NonFiniteLossError, StorageFailedError, TooFewWorkersError
 from dbp.network.network import Network
 from dbp.optimizers.protocol import Optimizer, State, StepResult
 from dbp.sums.batches import BatchSampler
@@ -75,7 +75,8 @@ class Coordinator:
         """Train from `progress` until a rule ends it; the last progress is saved.
 
         Raises NonFiniteLossError when the loss or the parameters leave the finite numbers; the last progress with a finite loss is
-        saved before. StorageFailedError when progress could not be saved again and again, or the last could not.
+        saved before. TooFewWorkersError when workers are missing; the last progress is saved before. StorageFailedError when
+        progress could not be saved again and again, or the last could not.
         """
         saving, good = Saving(self.store, self.observer.warning, progress.step), progress
         zero = self.clock() - progress.memory.seconds  # when training would have begun had it never been interrupted
@@ -85,11 +86,10 @@ class Coordinator:
                 try:
                     following = self._step(progress, zero)
                 except NonFiniteLossError as error:
-                    if good.step > saving.saved and good.step > 0:
-                        try:
-                            saving.surely(good)
-                        except StorageFailedError as problem:
-                            error.add_note(str(problem))
+                    _keep(good, saving, error)
+                    raise
+                except TooFewWorkersError as error:
+                    _keep(progress, saving, error)
                     raise
                 good, progress = progress, following
                 if progress.step % self.schedule.checkpoint_every == 0:
@@ -164,6 +164,15 @@ class Coordinator:
             validation_accuracy=report.accuracy,
         )
         return metrics, progress
+
+
+def _keep(progress: Progress, saving: Saving, error: DbpError) -> None:
+    """Save the progress of a run that an error ends, if it is not saved; what goes wrong with that is told with the error."""
+    if progress.step > saving.saved and progress.step > 0:
+        try:
+            saving.surely(progress)
+        except StorageFailedError as problem:
+            error.add_note(str(problem))
 
 
 def check_finite(result: StepResult, step: int, network: Network) -> None:

@@ -13,7 +13,7 @@ from dbp.errors import StorageError
 from dbp.jobs.clock import utc_now
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.metrics import MetricsWriter
-from dbp.jobs.status import State, Status
+from dbp.jobs.status import State, Status, WorkersRange
 from dbp.storage.kept_lines import KeptLines
 from dbp.training.observers import Observer, Plan, StepMetrics, Summary
 from dbp.training.saving import failing_with, persistently
@@ -52,6 +52,7 @@ class Recorder(Observer):
             host=socket.gethostname(),
             started=now,
             workers=plan.workers,
+            workers_range=WorkersRange.of(plan.job),
         )
         self._keeper = StatusKeeper(self._directory, status, warn=self._trouble)
         self._say(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from dbp.errors import StorageError
 from dbp.jobs.clock import utc_now
 from dbp.jobs.directory import JobDirectory
-from dbp.jobs.status import Runs, State, Status
+from dbp.jobs.status import Runs, State, Status, WorkersRange
 from dbp.jobs.sweep_table import MemberResult, best_of, write_table
 from dbp.storage.kept_lines import KeptLines
 from dbp.training.observers import Observer, Plan, RunOf, StepMetrics, Summary
@@ -65,6 +65,7 @@ class SweepRecorder(Observer):
         self._put(replace(self._results[plan.run.number], state="RUNNING"))
         status = replace(self._keeper.status, step=plan.first_step - 1, max_steps=plan.max_steps, loss=None)
         status = replace(status, workers=plan.workers, message=run_in_words(plan.run), runs=self._runs())
+        status = replace(status, workers_range=WorkersRange.of(plan.job))
         self._keeper.write_if_possible(status)
         self._say(f"{run_in_words(plan.run)}: from step {plan.first_step} to {plan.max_steps}")
 

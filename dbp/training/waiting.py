@@ -11,7 +11,7 @@ from dbp.errors import StorageError
 from dbp.jobs.clock import utc_now
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.job import Job
-from dbp.jobs.status import State, Status, next_attempt, read_status
+from dbp.jobs.status import State, Status, WorkersRange, next_attempt, read_status
 from dbp.storage.kept_lines import KeptLines
 from dbp.training.observers import Summary
 from dbp.training.status_keeper import StatusKeeper
@@ -40,6 +40,7 @@ class Waiting:
             started=now,
             workers=0,
             runs=before.runs if before else None,
+            workers_range=WorkersRange.of(job),
         )
         self._directory = directory
         self._log = KeptLines(directory.log_file)

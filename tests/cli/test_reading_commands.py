@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from dbp.cli.curves import Curve, draw_picture, draw_text
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.metrics import MetricsWriter
-from dbp.jobs.status import Status, write_status
+from dbp.jobs.status import Status, WorkersRange, read_status, write_status
 from dbp.storage.checkpoints import Checkpoint, CheckpointStore
 
 NO_PROCESS = 2**22 + 1  # above Linux's largest process id
@@ -60,8 +61,22 @@ def test_list_shows_every_job_with_its_state(dbp: Dbp, make_job: MakeJob) -> Non
     ran = dbp("list")
     heading, *lines = ran.out.splitlines()
     assert (ran.code, ran.err) == (0, "")
-    assert heading.split() == ["JOB", "STATE", "STEP", "LOSS", "STARTED", "MESSAGE"]
+    assert heading.split() == ["JOB", "STATE", "STEP", "LOSS", "WORKERS", "STARTED", "MESSAGE"]
     assert [line.split()[:2] for line in lines] == [["a-1", "SUCCEEDED"], ["b-1", "FAILED"]]
+
+
+def test_a_range_of_workers_is_shown_with_their_number(dbp: Dbp, make_job: MakeJob) -> None:
+    """By list and status; a job without a range has its number alone, and its status file says nothing of one."""
+    plain, elastic = make_job("a-1"), make_job("b-1")
+    status = read_status(elastic.status_file)
+    assert status is not None
+    write_status(elastic.status_file, replace(status, workers=3, workers_range=WorkersRange(2, 16)))
+    (line,) = (line for line in dbp("list").out.splitlines() if line.startswith("b-1"))
+    assert "3 (2 to 16)" in line
+    assert "workers    3 (2 to 16)" in dbp("status", "b-1").out
+    facts = dbp("status", "b-1", "--json").json
+    assert (facts["workers"], facts["workers_range"]) == (3, {"min": 2, "max": 16})
+    assert "workers_range" not in plain.status_file.read_text()
 
 
 def test_list_json_is_a_list_of_objects(dbp: Dbp, make_job: MakeJob) -> None:

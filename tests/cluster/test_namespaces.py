@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from netns import Machine, machines, why_not
 from ray_nodes import Cluster, Node, cluster, family
+from small_jobs import write_table
 from submitted_jobs import log_of, sha256_of, stage, status_of, undisturbed, wait_for
 
 from dbp.jobs.status import Status
@@ -74,18 +75,25 @@ def trains(step: int) -> Callable[[Status], bool]:
     return lambda status: status.state == "RUNNING" and status.step > step
 
 
+def has(workers: int) -> Callable[[Status], bool]:
+    return lambda status: status.state == "RUNNING" and status.workers == workers
+
+
 @dataclass
 class Job:
-    """A job of two workers, in mid-training."""
+    """A job in mid-training: by default one of two workers."""
 
     lab: Lab
     folder: Path
     home: Path
+    staged: bool = False
+    begun: Callable[[Status], bool] | None = None
 
     def __post_init__(self) -> None:
-        staged = stage(self.folder, "a-1", self.home.parent, "workers=2", *LONG_JOB)
-        self.driver = self.lab.cluster.drive(staged)
-        self.pid = wait_for(self.home, trains(500), 240).pid
+        if not self.staged:
+            stage(self.folder, "a-1", self.home.parent, "workers=2", *LONG_JOB)
+        self.driver = self.lab.cluster.drive(self.folder)
+        self.pid = wait_for(self.home, self.begun or trains(500), 240).pid
 
     @property
     def coordinator(self) -> str:
@@ -186,6 +194,35 @@ def test_without_room_for_another_the_worker_that_is_left_goes_on(lab: Lab, tmp_
     assert (status.state, status.attempt, status.workers) == ("SUCCEEDED", 1, 1)
     assert sha256_of(job.home) == long_sha256
     assert other_driver.poll() is None
+
+
+def test_a_link_is_cut_and_a_job_with_a_range_goes_on_with_the_rest(lab: Lab, tmp_path: Path) -> None:
+    """Its workers behind the link are given up; those beside the coordinator are as many as it needs. A node that Ray gave up ends
+    itself when its link is mended; a new one on that machine gives the job its workers back.
+    """
+    endless = ("training.max_steps=10000000", *LONG_JOB[1:])
+    staged, home = tmp_path / "staged", tmp_path / "runs/a-1"
+    staged.mkdir()
+    write_table(staged / "table.csv", 40_000)  # eight shards
+    stage(staged, "a-1", home.parent, "workers={min: 2, max: 4}", *endless)
+    job = Job(lab, staged, home, staged=True, begun=has(4))
+    (other,) = lab.others(job.coordinator)
+    lab.machine(other).link("down")
+    reached = wait_for(home, has(2), 200).step
+    wait_for(home, lambda status: status.step > reached + 100, 200)
+    lab.machine(other).link("up")
+    lab.nodes[other].process.wait(120)
+    lab.add(lab.machine(other), cpus=2)
+    wait_for(home, has(4), 200)
+    job.driver.send_signal(signal.SIGTERM)
+    job.end()
+    status = status_of(home)
+    assert status is not None
+    assert (status.state, status.attempt) == ("STOPPED", 1)
+    undisturbed_folder = tmp_path / "undisturbed"
+    undisturbed_folder.mkdir()
+    write_table(undisturbed_folder / "table.csv", 40_000)
+    assert sha256_of(home) == undisturbed(undisturbed_folder, f"training.max_steps={status.step}", *LONG_JOB[1:])
 
 
 def hide(storage: Path) -> tuple[str, ...]:

@@ -12,8 +12,10 @@ import ray
 from sources import workload
 
 import dbp
+from dbp.errors import TooFewWorkersError, WorkersLostError
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import TransportPool, serial_pool
+from dbp.workers.nodes import Fitness, own_versions
 from dbp.workers.placement import Need, Room, wait_for_room
 from dbp.workers.ray_pool import RayTransport
 from dbp.workers.seats import seated_pool
@@ -89,6 +91,52 @@ def test_in_a_room_only_the_required_workers_have_places(tenants):
             until(pool, load, lambda: pool.workers == 2)
         finally:
             pool.close()
+    finally:
+        room.release()
+
+
+def test_workers_give_way_to_a_job_that_waits_for_room_and_come_back():
+    """Only those beyond the required ones, as many as are needed; the other has its room while this one works on."""
+    load, told = workload(rows=400, shards=8), []
+    room = Room.reserve(Need(1, {"CPU": 1.0}, strictly=True), "dbp here-1")
+    assert wait_for_room(room, lambda sentence: None, lambda: False)
+    pool = seated_pool(load, room, CPUS, told.append, required=1)
+    try:
+        until(pool, load, lambda: pool.workers == CPUS)
+        other = Room.reserve(Need(3, {"CPU": 1.0}), "dbp other-1")
+        try:
+            until(pool, load, other.is_whole)
+            assert pool.workers == 3
+            assert [line for line in told if "leave" in line] == [
+                "3 workers leave, for jobs that wait for room: other-1 (3)"
+            ]
+            assert not any("was lost" in line for line in told)
+        finally:
+            other.release()
+        until(pool, load, lambda: pool.workers == CPUS)
+    finally:
+        pool.close()
+        room.release()
+
+
+def test_where_no_worker_can_run_a_job_with_a_range_waits_and_another_fails():
+    """The coordinator has other versions than this node; both name them."""
+    other = Fitness("10.0.0.9", {**own_versions(), "numpy": "0.1"}, ())
+    room = Room.reserve(Need(1, {"CPU": 1.0}), "unfit")
+    assert wait_for_room(room, lambda sentence: None, lambda: False)
+    try:
+        for required, error in ((1, TooFewWorkersError), (None, WorkersLostError)):
+            told: list[str] = []
+            pool = seated_pool(
+                workload(rows=40), room, 1 if required is None else 2, told.append, None, required, None, other
+            )
+            try:
+                with pytest.raises(error) as raised:
+                    pool.sum(GRADIENT, workload(rows=40).training.network.initial_parameters(0))
+            finally:
+                pool.close()
+            assert type(raised.value) is error
+            assert any("has numpy " in line and "10.0.0.9 has 0.1" in line for line in told)
     finally:
         room.release()
 

@@ -29,6 +29,7 @@ def test_a_jobs_need_is_a_place_for_each_worker(tmp_path) -> None:
     asked = "service={memory_per_worker: 1000, resources: {big: 2}}"
     assert Need.of(small_job(tmp_path, "workers=3")) == Need(3, {"CPU": 1.0})
     assert Need.of(small_job(tmp_path, "workers=3", asked)) == Need(3, {"CPU": 1.0, "big": 2.0, "memory": 1000.0})
+    assert Need.of(small_job(tmp_path, "workers={min: 2, max: 3}")) == Need(2, {"CPU": 1.0}, strictly=True)
     assert Need.of(small_job(tmp_path, "workers=0")) == Need(1, {"CPU": 1.0})  # its coordinator computes
 
 
@@ -79,6 +80,14 @@ def test_a_place_is_on_one_node(nodes, each, most) -> None:
 def test_what_is_waited_for_is_a_sentence(need, free, sentence) -> None:
     nodes = [{"CPU": 0.0}, {"CPU": 2.0, "big": 2.0, "memory": 2.0 * 2**30}]
     assert waits_for(need, nodes, {"CPU": free}) == sentence
+
+
+def test_a_job_that_had_its_room_goes_on() -> None:
+    nodes = [{"CPU": 1.0}]
+    assert waits_for(TWO_CPUS, nodes, {}, "goes on") == (
+        "waits for 2 CPUs; the cluster has only 1: it goes on when nodes are added, or when it is resumed with fewer workers "
+        "(--set workers=1)"
+    )
 
 
 def test_a_worker_for_whom_there_is_no_room_is_not_started_again() -> None:

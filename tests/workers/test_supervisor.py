@@ -13,7 +13,7 @@ from small_jobs import small_job
 from submitted_jobs import log_of, sha256_of, undisturbed, wait_for
 
 import dbp.workers.supervisor as module
-from dbp.errors import NonFiniteLossError, WorkersLostError
+from dbp.errors import NonFiniteLossError, TooFewWorkersError, WorkersLostError
 from dbp.jobs.job import Job
 from dbp.jobs.status import Status
 from dbp.training.stopping import StopRequest
@@ -40,6 +40,18 @@ def test_a_death_is_made_good_up_to_the_limit() -> None:
     )
 
 
+def test_a_job_that_waits_for_workers_uses_up_no_restart() -> None:
+    restarts, short = Restarts(0), Died("1 of at least 2 workers is left", by_itself=False)
+    for _ in range(3):
+        assert restarts.after(short, stopping=False, job="a-1") == (
+            "training pauses (1 of at least 2 workers is left); it goes on where it was when there is room"
+        )
+    stopped = restarts.after(short, stopping=True, job="a-1")
+    assert isinstance(stopped, Ended)
+    assert (stopped.state, stopped.message[:44]) == ("STOPPED", "stopped on request while it waited for worke")
+    assert isinstance(restarts.after(KILLED, stopping=False, job="a-1"), Ended)
+
+
 def test_a_job_that_was_asked_to_stop_is_not_started_again() -> None:
     ended = Restarts(2).after(KILLED, stopping=True, job="a-1")
     assert isinstance(ended, Ended)
@@ -52,6 +64,8 @@ def test_workers_that_went_with_their_nodes_are_no_failure_of_the_job() -> None:
     deserted = ended_by(WorkersLostError("worker 1 did not start within 120 s"))
     assert outlived(deserted, room_is_whole=False) == Died("worker 1 did not start within 120 s")
     assert outlived(deserted, room_is_whole=True) == deserted
+    short = ended_by(TooFewWorkersError("1 of at least 2 workers is left"))
+    assert outlived(short, room_is_whole=True) == Died("1 of at least 2 workers is left", by_itself=False)
     failed = ended_by(NonFiniteLossError("the loss became nan"))
     assert outlived(failed, room_is_whole=False) == failed
     assert outlived(KILLED, room_is_whole=True) == KILLED

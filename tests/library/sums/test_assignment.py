@@ -223,6 +223,22 @@ def test_what_a_worker_owed_that_left_goes_to_the_others_at_once():
     assert sent(machine.begin("train", range(8))) == [(0, tuple(range(8)))]
 
 
+def test_workers_that_give_way_are_no_deaths():
+    """However many leave in one task, the next death is made good all the same."""
+    machine = elastic(1, 2)
+    machine.ready(0)
+    worker = 1
+    for _ in range(10):
+        machine.ready(worker)
+        machine.begin("train", range(8))
+        start, *_ = machine.left(worker)
+        assert isinstance(start, StartWorker)
+        worker = start.worker
+    assert machine.workers == 1
+    assert machine.lost(0, "killed")[0] == StartWorker(worker + 1)
+    assert machine.left(999) == []
+
+
 def test_when_fewer_are_left_than_are_required_their_successors_are_waited_for():
     machine = elastic(2, 3)
     for worker in range(3):
