@@ -31,7 +31,7 @@ from dbp.workers.coordinator_actor import Ended, Order, ended_by
 from dbp.workers.driver_log import say
 from dbp.workers.home import Home, bring_inputs, new_home
 from dbp.workers.nodes import NodeCheck, files_of
-from dbp.workers.run import write_job
+from dbp.workers.run_records import write_job
 from dbp.workers.supervisor import Supervisor
 from dbp.workers.train import jobs_to_resume
 from dbp.workers.warm_start import open_start

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dbp.data.dataset import Dataset
-from dbp.errors import DbpError, LeaseLostError, StorageError, TooFewWorkersError
 from dbp.jobs.directory import JobDirectory
 from dbp.jobs.environment import collect_environment
 from dbp.jobs.job import Job
-from dbp.jobs.status import State, next_attempt, read_status
+from dbp.jobs.status import next_attempt, read_status
 from dbp.models.model import Model
-from dbp.storage.atomic_files import write_json, write_text
+from dbp.storage.atomic_files import write_json
 from dbp.storage.checkpoints import Checkpoint
 from dbp.sums.audit import Audit
 from dbp.sums.batches import BatchSampler
@@ -50,6 +49,7 @@ from dbp.workers.preparation import (
     largest_vector_bytes,
     raw_workload,
 )
+from dbp.workers.run_records import before_the_first_step, recording_failure, save_model, write_job
 from dbp.workers.signals import signals_of
 from dbp.workers.stopping_rules import stopping_rules
 from dbp.workers.warm_start import check_start, start_parameters
@@ -208,7 +208,7 @@ class Run:
     def train(self, pool: WorkerPool, prepared: Prepared, directory: JobDirectory, progress: Progress) -> Trained:
         """Train from `progress` and leave model, metrics and status in the job directory, which is locked."""
         environment = collect_environment(self.dataset.fingerprint(), kernel_fingerprint())
-        with _before_the_first_step(directory):
+        with before_the_first_step(directory):
             status = read_status(directory.status_file)
             write_json(directory.environment_file, environment)
             directory.soon(directory.environment_file)
@@ -217,7 +217,7 @@ class Run:
         observer = Observers(recorder, history, self.observer)
         objective = self._objective(pool, prepared)
         try:
-            with _before_the_first_step(directory), self.setting.callbacks.recording(recorder.warning):
+            with before_the_first_step(directory), self.setting.callbacks.recording(recorder.warning):
                 observer.started(self._plan(prepared, directory, progress, pool))
             with recording_failure(recorder), self.setting.callbacks.recording(recorder.warning):
                 with signals_of(self.job, self.dataset, prepared, directory, recorder.lines_wait) as signals:
@@ -369,60 +369,3 @@ class _History(Observer):
 
     def step(self, metrics: StepMetrics) -> None:
         self.steps.append(metrics)
-
-
-def write_job(directory: JobDirectory, job: Job) -> None:
-    """Write the job file of a directory; it is safe when this returns."""
-    directory.check_lease()
-    write_text(directory.job_file, job.to_yaml())
-    directory.put(directory.job_file)
-
-
-def save_model(directory: JobDirectory, model: Model) -> None:
-    """Write the model of a directory; it is safe when this returns."""
-    directory.check_lease()
-    model.save(directory.model_file)
-    directory.put(directory.model_file)
-
-
-@contextmanager
-def _before_the_first_step(directory: JobDirectory) -> Iterator[None]:
-    """Have a StorageError say that nothing is lost and what to do next."""
-    try:
-        yield
-    except StorageError as error:
-        error.add_note(
-            f"no step was made, and nothing is lost: see to the storage, then go on with `dbp resume {directory.place}`"
-        )
-        raise
-
-
-class Records(Protocol):
-    """Where it is written down that a run ended badly."""
-
-    def ended_badly(self, state: State, message: str) -> None:
-        """Note that the run failed or was broken off."""
-        ...
-
-
-@contextmanager
-def recording_failure(recorder: Records) -> Iterator[None]:
-    """Have the records say how a run ended that did not end well; the error goes on."""
-    try:
-        yield
-    except (LeaseLostError, TooFewWorkersError):
-        raise  # the records are the newer run's, or go on with whoever waits for more workers
-    except DbpError as error:
-        with suppress(StorageError):  # where storage is what failed, that is what is to be told
-            recorder.ended_badly("FAILED", str(error))
-        raise
-    except KeyboardInterrupt:
-        with suppress(StorageError):
-            recorder.ended_badly(
-                "STOPPED", "interrupted; the steps since the last checkpoint are computed again by `dbp resume`"
-            )
-        raise
-    except Exception as error:
-        with suppress(StorageError):
-            recorder.ended_badly("FAILED", f"a bug in dbp: {type(error).__name__}: {error}")
-        raise

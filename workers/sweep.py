@@ -31,7 +31,8 @@ from dbp.training.saving import failing_with, persistently
 from dbp.training.sweep_recorder import SweepRecorder
 from dbp.workers.job_checkpoints import JobCheckpoints
 from dbp.workers.preparation import Fitted, Prepared
-from dbp.workers.run import Run, Setting, Trained, recording_failure, save_model, write_job
+from dbp.workers.run import Run, Setting, Trained
+from dbp.workers.run_records import recording_failure, save_model, write_job
 
 Histories = dict[int, tuple[StepMetrics, ...]]  # by member: its steps in this process
 

@@ -24,7 +24,8 @@ from dbp.training.stopping import StopRequest
 from dbp.workers import sweep
 from dbp.workers.job_checkpoints import JobCheckpoints
 from dbp.workers.opening import Opening
-from dbp.workers.run import Run, Setting, Trained, write_job
+from dbp.workers.run import Run, Setting, Trained
+from dbp.workers.run_records import write_job
 from dbp.workers.warm_start import open_start
 
 

@@ -28,7 +28,7 @@ from dbp.data.open_table import open_table
 from dbp.data.rows import EncodedRows
 from dbp.data.split import MarkedSplit, Split, pack_marks
 from dbp.data.table import Table, require_columns
-from dbp.data.target_classes import label_problems
+from dbp.data.target_classes import class_problems, label_problems
 from dbp.data.text_scan import Lookers, Looking
 from dbp.errors import DataError
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from dbp.data.vocabulary import Vocabulary
 
 Part = Literal["train", "validation"]
-MOST_CLASSES = 1000
 MOST_SPLIT_ROWS = 999_999_999  # numpy draws no multivariate hypergeometric numbers beyond
 
 
@@ -288,10 +287,10 @@ class Dataset:
             bad[place] = cells.merged(bad.get(place))  # with a share held out, both parts are of one file
         problems = [f"{path}: {cells.describe(name)}" for (path, name), cells in bad.items()]
         problems += self._feature_problems(training, None if adopted else validation)
+        paths = (self._train_table.path, self._table("validation").path)
         if self.task == "classification" and self.targets[0] not in training.bad:
-            problems += self._label_problems(training, validation)
+            problems += class_problems(paths, self.targets[0], training, validation)
         if self.task == "multilabel":
-            paths = (self._train_table.path, self._table("validation").path)
             problems += label_problems(paths, training, validation, adopted)
         if self.weight is not None and self.weight not in training.bad and training.largest_weight == 0:
             problems.append(
@@ -316,25 +315,6 @@ class Dataset:
                 found = self._first_classes[plan.name]
                 if not found.over and looks_numeric(self._train_table, plan, found):
                     raise DataError(f"{self._train_table.path}: {why_no_number(self._train_table, plan.name)}")
-
-    def _label_problems(self, training: ColumnSummary, validation: ColumnSummary | None) -> list[str]:
-        path, target, classes = self._train_table.path, self.targets[0], training.labels
-        if len(classes) == 1:
-            (only,) = classes
-            return [f"{path}: target {target!r} has one class only ({only!r}); expected at least two"]
-        if len(classes) > MOST_CLASSES:
-            return [
-                f"{path}: target {target!r} has {len(classes)} classes in {training.rows} rows; expected at most "
-                f"{MOST_CLASSES}. If it is a quantity, say `task: regression`"
-            ]
-        unknown = sorted(set(validation.labels) - set(classes), key=str) if validation is not None else []
-        if unknown:
-            shown = ", ".join(map(repr, unknown[:5]))
-            return [
-                f"{self._table('validation').path}: target {target!r} has classes among the validation rows that no "
-                f"training row has: {shown}; expected every class among the training rows"
-            ]
-        return []
 
     def _check_rows(self, table: Table) -> None:
         if table.row_count == 0:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from dbp.data.columns import Label
     from dbp.data.statistics import ColumnSummary
 
+MOST_CLASSES = 1000
+
 LabelPair: TypeAlias = (
     "tuple[Label, Label]"  # the two classes of a label, sorted; the second is what its probability is of
 )
@@ -67,6 +69,29 @@ def class_places(
         raise DataError(f"{source}: {cells.describe(name)}")
     result: NDArray[np.int32] = indices.to_numpy(zero_copy_only=False).astype(np.int32)
     return result
+
+
+def class_problems(
+    paths: tuple[str, str], target: str, training: ColumnSummary, validation: ColumnSummary | None
+) -> list[str]:
+    """Return what makes the target of a classification unusable; `paths` are the tables of training and validation rows."""
+    classes = training.labels
+    if len(classes) == 1:
+        (only,) = classes
+        return [f"{paths[0]}: target {target!r} has one class only ({only!r}); expected at least two"]
+    if len(classes) > MOST_CLASSES:
+        return [
+            f"{paths[0]}: target {target!r} has {len(classes)} classes in {training.rows} rows; expected at most "
+            f"{MOST_CLASSES}. If it is a quantity, say `task: regression`"
+        ]
+    unknown = sorted(set(validation.labels) - set(classes), key=str) if validation is not None else []
+    if unknown:
+        shown = ", ".join(map(repr, unknown[:5]))
+        return [
+            f"{paths[1]}: target {target!r} has classes among the validation rows that no "
+            f"training row has: {shown}; expected every class among the training rows"
+        ]
+    return []
 
 
 def label_problems(

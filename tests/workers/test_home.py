@@ -14,7 +14,7 @@ from dbp.jobs.directory import JobDirectory
 from dbp.jobs.working_folder import working_root
 from dbp.storage.remote import open_folder
 from dbp.workers.home import Home, bring_inputs, new_home
-from dbp.workers.run import write_job
+from dbp.workers.run_records import write_job
 
 
 @pytest.fixture(params=["s3", "folder"])

@@ -19,7 +19,7 @@ from dbp.jobs.status import Status
 from dbp.training.stopping import StopRequest
 from dbp.workers.coordinator_actor import Ended, Order, ended_by
 from dbp.workers.home import Home, new_home
-from dbp.workers.run import write_job
+from dbp.workers.run_records import write_job
 from dbp.workers.supervisor import Died, Restarts, Supervisor, cause_of_death, outlived
 
 LONG_JOB = ("training.max_steps=6000", "checkpoint.every=50", "training.validate_every=100")

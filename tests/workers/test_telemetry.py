@@ -21,7 +21,7 @@ from dbp.training.observers import Observer, Observers, StepMetrics
 from dbp.training.stopping import StopRequest
 from dbp.workers.coordinator_actor import Ended, Order
 from dbp.workers.home import Home, new_home
-from dbp.workers.run import write_job
+from dbp.workers.run_records import write_job
 from dbp.workers.supervisor import Supervisor
 from dbp.workers.telemetry import COUNTERS, GAUGES, LABEL, Telemetry, telemetry
 
