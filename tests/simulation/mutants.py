@@ -57,6 +57,7 @@ class Mutant:
         return self.old.join(pieces[:cut]) + self.new + self.old.join(pieces[cut:])
 
 
+_SLOT = "dbp.sums.assignment:_Slot"
 _ASSIGNMENT, _POOL, _TREE = "dbp.sums.assignment:Assignment", "dbp.sums.pool:TransportPool", "dbp.sums.tree:Reduction"
 _LOOP, _KEPT = "dbp.training.coordinator:Coordinator", "dbp.workers.job_checkpoints:JobCheckpoints"
 _MEMORY, _STORE = "dbp.training.memory:Memory", "dbp.storage.checkpoints:CheckpointStore"
@@ -77,15 +78,15 @@ MUTANTS = (
         "if shard not in others",
         "if shard in others",
     ),
-    Mutant("a dead worker's successor is called before it is ready", f"{_ASSIGNMENT}.lost", "slot.ready, ", "_, "),
+    Mutant("a dead worker's successor is called before it is ready", f"{_SLOT}.vacate", "self.ready, ", "_, "),
     Mutant(
         "a dead worker's call stays under way",
-        f"{_ASSIGNMENT}.lost",
-        "slot.ready, slot.call, ",
-        "slot.ready, _, ",
+        f"{_SLOT}.vacate",
+        "self.ready, self.call, ",
+        "self.ready, _, ",
     ),
     Mutant(
-        "a successor is started under its predecessor's number", f"{_ASSIGNMENT}.lost", "self._next_worker + 1", "0"
+        "a successor is started under its predecessor's number", f"{_ASSIGNMENT}._replace", "self._next_worker + 1", "0"
     ),
     Mutant("a successor is started where there is no room", f"{_ASSIGNMENT}.lost", "replaceable and ", ""),
     Mutant("patience never ends", f"{_ASSIGNMENT}.lost", " and self._deaths <= self._patience", ""),
