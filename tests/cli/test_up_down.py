@@ -194,6 +194,7 @@ def test_two_users_start_in_the_same_second(tmp_path):
     assert [down.returncode for down in downs] == [0, 0]
 
 
+@pytest.mark.long
 def test_after_a_crash_up_clears_up_and_starts_anew(home):
     """kill -9 of the keeper leaves processes and a record. The new one is started on a terminal, and outlives it."""
     first = start_service(home, "--cpus", 1, "--storage", "s3://bucket/runs")

@@ -62,6 +62,7 @@ def test_a_job_is_submitted_and_its_model_fetched(client: Client, tmp_path):
         client.status(name)
 
 
+@pytest.mark.long
 def test_cancelled_resumed_and_read_through_the_cluster(far: Client, tmp_path):
     """The same bits as if nothing had happened; every question is asked through the cluster."""
     client = far

@@ -95,6 +95,7 @@ def test_in_a_room_only_the_required_workers_have_places(tenants):
         room.release()
 
 
+@pytest.mark.long
 def test_workers_give_way_to_a_job_that_waits_for_room_and_come_back():
     """Only those beyond the required ones, as many as are needed; the other has its room while this one works on."""
     load, told = workload(rows=400, shards=8), []

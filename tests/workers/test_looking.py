@@ -189,6 +189,7 @@ with Opening(job, Observer(), 1, 0, None, None) as opening:
 """
 
 
+@pytest.mark.long
 def test_a_ray_of_its_own(tmp_path: Path) -> None:
     """It is started to read, and the workers train on it; not where the first rows made it too small. None is left."""
     alone = dbp.train(small_job(tmp_path, STEPS), job_id="alone", workers=0).summary

@@ -126,6 +126,7 @@ def trains(status: Status) -> bool:
     return status.state == "RUNNING" and status.step > 100
 
 
+@pytest.mark.long
 def test_a_coordinator_that_hangs_is_replaced(
     supervise: Callable[..., Supervisor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

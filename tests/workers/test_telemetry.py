@@ -126,6 +126,7 @@ def test_a_job_of_the_service_shows_its_operators_the_workers_that_it_lost(tmp_p
     assert [each.state for each in ended] == ["STOPPED"]
 
 
+@pytest.mark.long
 def test_steps_that_are_shorter_than_a_report_are_reported_together():
     """A clock that stands still after the first step: one report, and the rest when the clock goes on."""
     now = [0.0]
