@@ -7,6 +7,7 @@ order of merging is the tree's, and so are the values that are kept: they belong
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,10 @@ class Points:
             return float("nan")
         rows = ends[-1]
         low, high = (int(np.searchsorted(ends, rank, side="right")) for rank in ((rows - 1) // 2, rows // 2))
-        return float(self.values[low] / 2 + self.values[high] / 2)
+        least, most = float(self.values[low]), float(self.values[high])
+        both = least + most
+        # Halves have the same bits unless they are too small for all of their digits; sums may be too large.
+        return both / 2 if math.isfinite(both) else least / 2 + most / 2
 
     def _thinned(self) -> Points:
         if len(self.values) <= MOST_POINTS:

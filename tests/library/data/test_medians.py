@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dbp.data.medians import MOST_POINTS, Points
@@ -17,6 +17,8 @@ def _of_parts(values: np.ndarray, parts: int) -> Points:
     return sums[0]
 
 
+@example(values=[5e-324], parts=1)
+@example(values=[5e-324, 1e-323], parts=1)
 @given(values=st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=60), parts=st.sampled_from([1, 2, 4]))
 def test_few_values_give_numpys_median(values: list[float], parts: int) -> None:
     """Of any number of rows, in any parts, also empty ones."""
