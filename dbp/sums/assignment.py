@@ -146,6 +146,7 @@ class Assignment:
         """Begin a task over some shards of a part, given in increasing order; what the last task left open is dropped."""
         self._part, self._kind = part, kind
         self._first_call = self._next_call
+        self._deaths = 0  # the last task is done, be it by the answer of somebody who was given up
         able = self._able()
         for slot in self._slots:
             slot.owed = []
@@ -179,8 +180,6 @@ class Assignment:
         if self.is_current(number):
             for other in self._slots:  # the first answer wins
                 other.owed = [shard for shard in other.owed if shard not in call.shards]
-            if not any(other.owed for other in self._slots):
-                self._deaths = 0
         if slot.late:
             slot.late, slot.rest = False, min(2**slot.times_late, LONGEST_REST)
         else:

@@ -108,7 +108,7 @@ MUTANTS = (
         "if slot is None:",
         "if slot is None and self._slots: slot = self._slots[0]\n    if slot is None:",
     ),
-    Mutant("deaths are not forgiven by a finished task", f"{_ASSIGNMENT}.answered", "self._deaths = 0", "pass"),
+    Mutant("deaths are not forgiven by a finished task", f"{_ASSIGNMENT}.begin", "self._deaths = 0", "pass"),
     Mutant("any answer settles the call under way", f"{_ASSIGNMENT}.answered", " or slot.call.number != number", ""),
     Mutant(
         "an answer settles inherited shards too",

@@ -84,6 +84,17 @@ def test_a_finished_task_forgives_the_deaths_before_it():
         machine.ready(worker + 1)
 
 
+def test_a_task_that_a_dead_worker_finished_forgives_the_deaths_before_it_too():
+    """Its answer comes after it was given up, and completes the sum (found by the simulation, seed 4033)."""
+    machine = started(1, patience=1)
+    (send,) = machine.begin("train", range(8))
+    assert machine.lost(0, "no sign of life") == [StartWorker(1)]
+    assert machine.is_current(send.number)  # its sums are added: the task is done
+    assert machine.answered(0, send.number) == []
+    machine.begin("train", range(8))
+    assert machine.lost(1, "killed") == [StartWorker(2)]
+
+
 def test_answers_of_dead_workers_and_former_tasks_are_known_for_what_they_are():
     machine = started(2)
     old, other = machine.begin("train", range(8))
