@@ -93,14 +93,16 @@ INLINE double log_(double x) {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
     uint64_t shifted = bits - 0x3fe6a09e667f3bcdULL; /* sqrt(1/2): the mantissa lies between it and its double */
-    int64_t n = (int64_t)shifted >> 52;
-    bits -= (uint64_t)n << 52;
-    double m, s, z, sum = 1.0 / 23;
+    uint64_t biased = (shifted >> 52) ^ 0x800; /* n + 2048; AVX2 shifts no signed 64-bit numbers, nor converts them: */
+    bits -= (biased - 0x800) << 52;
+    uint64_t magic = biased + 0x4330000000000000ULL; /* 2^52 + n + 2048 */
+    double m, s, z, whole_part, sum = 1.0 / 23;
+    memcpy(&whole_part, &magic, sizeof magic);
+    whole_part -= 4503599627370496.0 + 2048;
     memcpy(&m, &bits, sizeof m);
     s = (m - 1) / (m + 1);
     z = s * s;
     for (int term = 10; term >= 0; term--) sum = sum * z + 1.0 / (2 * term + 1);
-    double whole_part = (double)n;
     return whole_part * 0.693147180559945286226764 + (2 * s * sum + whole_part * 2.319046813846299558417771e-17);
 }
 

@@ -108,7 +108,7 @@ static void softmax_block(const network *net, const layer *last, int64_t rows, k
         int64_t class = want.classes ? want.classes[m] : 0;
         if (class < 0 || class >= outputs) class = 0, sums->loss[0] = NAN; /* refused before; but never write elsewhere */
         softmax_loss(outputs, stride, last->output + m * stride, want.classes ? NULL : want.targets + m * outputs, class,
-                     want.weights ? want.weights[m] : 1, last->delta + m * stride, net->sum_of_exp + m, net->offset + m, sums);
+                     want.weights ? want.weights + m : NULL, last->delta + m * stride, net->sum_of_exp + m, net->offset + m, sums);
     }
     for (int64_t m = 0; m < rows; m++) net->sum_of_exp[m] = log_(net->sum_of_exp[m]) - net->offset[m];
     for (int64_t m = 0; m < rows; m++)
@@ -318,31 +318,51 @@ static double sum_of_products(int64_t count, const real *a, const real *b) {
 
 double EXPORT(dot)(int64_t count, const real *a, const real *b) { return sum_of_products(count, a, b); }
 
-/* The same with b in float64 in both precisions. */
-static double sum_of_mixed_products(int64_t count, const real *a, const double *b) {
-    double chain[PAD] = {0};
+/* vector (in float64 in both precisions) += by * with, and at once two sums with the new vector and `next`: *found of next * vector,
+ * *square of next * beside. Each as in `sum_of_products`; together, because what these loops wait for is memory.
+ */
+INLINE void move_and_sum(const int moves, const int squares, int64_t count, double by, const real *with, double *vector,
+                         const real *next, const real *beside, double *found, double *square) {
+    wide sum[PAD / WIDE] = {{0}}, sum_beside[PAD / WIDE] = {{0}};
+    double chain[PAD], other[PAD];
     int64_t from = 0;
     for (; from + PAD <= count; from += PAD)
-        for (int j = 0; j < PAD; j++) chain[j] += (double)a[from + j] * b[from + j];
-    for (int j = 0; from + j < count; j++) chain[j] += (double)a[from + j] * b[from + j];
-    return tree_sum(chain);
+        for (int j = 0; j < PAD / WIDE; j++) {
+            const int64_t i = from + j * WIDE;
+            wide here = load_wide(vector + i), factor = widened(next + i);
+            if (moves) store_wide(vector + i, here += widened(with + i) * by);
+            sum[j] += factor * here;
+            if (squares) sum_beside[j] += factor * widened(beside + i);
+        }
+    for (int j = 0; j < PAD / WIDE; j++) store_wide(chain + j * WIDE, sum[j]), store_wide(other + j * WIDE, sum_beside[j]);
+    for (int j = 0; from + j < count; j++) {
+        const int64_t i = from + j;
+        if (moves) vector[i] += (double)with[i] * by;
+        chain[j] += (double)next[i] * vector[i];
+        if (squares) other[j] += (double)next[i] * (double)beside[i];
+    }
+    *found = tree_sum(chain);
+    if (squares) *square = tree_sum(other);
 }
 
 /* direction = -H gradient by the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4) over pairs >= 1 of moves s and changes y,
  * newest first; H begins as (s.y / y.y) I of the newest. In float64, rounded once. vector (count) and share, curvature (pairs) are room. */
 void EXPORT(two_loops)(int64_t count, int64_t pairs, const real *const *moves, const real *const *changes,
                        const real *gradient, double *vector, double *share, double *curvature, real *direction) {
+    double product;
     for (int64_t i = 0; i < count; i++) vector[i] = -(double)gradient[i];
     for (int64_t k = 0; k < pairs; k++) {
-        curvature[k] = sum_of_products(count, moves[k], changes[k]);
-        share[k] = sum_of_mixed_products(count, moves[k], vector) / curvature[k];
-        for (int64_t i = 0; i < count; i++) vector[i] -= (double)changes[k][i] * share[k];
+        if (k == 0) move_and_sum(0, 1, count, 0, NULL, vector, moves[0], changes[0], &product, &curvature[0]);
+        else move_and_sum(1, 1, count, -share[k - 1], changes[k - 1], vector, moves[k], changes[k], &product, &curvature[k]);
+        share[k] = product / curvature[k];
     }
-    const double scale = curvature[0] / sum_of_products(count, changes[0], changes[0]);
-    for (int64_t i = 0; i < count; i++) vector[i] *= scale;
+    const double scale = curvature[0] / sum_of_products(count, changes[0], changes[0]), last = share[pairs - 1];
+    for (int64_t i = 0; i < count; i++) vector[i] = (vector[i] - (double)changes[pairs - 1][i] * last) * scale;
+    double rest = 0;
     for (int64_t k = pairs - 1; k >= 0; k--) {
-        const double rest = share[k] - sum_of_mixed_products(count, changes[k], vector) / curvature[k];
-        for (int64_t i = 0; i < count; i++) vector[i] += (double)moves[k][i] * rest;
+        if (k == pairs - 1) move_and_sum(0, 0, count, 0, NULL, vector, changes[k], NULL, &product, NULL);
+        else move_and_sum(1, 0, count, rest, moves[k + 1], vector, changes[k], NULL, &product, NULL);
+        rest = share[k] - product / curvature[k];
     }
-    for (int64_t i = 0; i < count; i++) direction[i] = (real)vector[i];
+    for (int64_t i = 0; i < count; i++) direction[i] = (real)(vector[i] + (double)moves[0][i] * rest);
 }

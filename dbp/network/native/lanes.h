@@ -45,11 +45,30 @@ typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef whole ivec __attribute__((vector_size(VECTOR_BYTES)));
 typedef real unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
+typedef double wide __attribute__((vector_size(VECTOR_BYTES))); /* of float64 in both precisions */
+#define WIDE ((int)(VECTOR_BYTES / sizeof(double)))
+
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec load(const real *from) { return *(const unaligned *)from; }
 INLINE void store(real *to, vec value) { *(unaligned *)to = value; }
 INLINE vec every(real value) { return value - (vec){0}; } /* value - 0 is value, -0 too */
+
+typedef double unaligned_wide __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(double)), may_alias));
+
+INLINE wide load_wide(const double *from) { return *(const unaligned_wide *)from; }
+INLINE void store_wide(double *to, wide value) { *(unaligned_wide *)to = value; }
+INLINE wide widened(const real *from) {
+#if defined(DBP_DOUBLE)
+    return load_wide(from);
+#elif defined(DBP_AVX512)
+    return (wide)_mm512_cvtps_pd(_mm256_loadu_ps(from));
+#elif defined(DBP_AVX2)
+    return (wide)_mm256_cvtps_pd(_mm_loadu_ps(from));
+#else
+    return (wide){(double)from[0], (double)from[1]};
+#endif
+}
 
 INLINE vec fma_(vec a, vec b, vec c) {
 #if defined(DBP_AVX512) && defined(DBP_DOUBLE)
@@ -96,11 +115,16 @@ INLINE vec rotated(vec value, const int by) {
 #endif
 }
 
-/* The first `count` lanes, and zeros. */
-INLINE vec first_lanes(vec value, int64_t count) {
+/* 0, 1, 2, ...: the lanes' places. */
+INLINE ivec places(void) {
     ivec place;
     for (int lane = 0; lane < LANES; lane++) place[lane] = lane;
-    return choose(place < (ivec){0} + (whole)count, value, (vec){0});
+    return place;
+}
+
+/* The first `count` lanes, and zeros. */
+INLINE vec first_lanes(vec value, int64_t count) {
+    return choose(places() < (ivec){0} + (whole)count, value, (vec){0});
 }
 
 #define CHAINS (PAD / LANES) /* vectors that make PAD lanes */

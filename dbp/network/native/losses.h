@@ -105,19 +105,36 @@ static void poisson_loss(int64_t count, const real *r, const real *t, const real
     }
 }
 
+/* The largest of the first `count` numbers of a row padded to whole vectors; NaN if there is one. */
+INLINE real largest_of(int64_t count, const real *r) {
+    vec most = every(r[0]);
+    for (int64_t c = 0; c < count; c += LANES) {
+        vec here = choose(places() < (ivec){0} + (whole)(count - c), load(r + c), most);
+        most = choose((here > most) | (here != here), here, most);
+    }
+    for (int by = LANES / 2; by; by /= 2) {
+        vec other = rotated(most, by);
+        most = choose((other > most) | (other != other), other, most);
+    }
+    return most[0];
+}
+
 /* -sum t log softmax(r) for one row of `count` classes (Bridle 1990); t is a row of targets, or NULL and the class `known`.
- * log p = r - max r - log sum exp(r - max r): the largest term is exp(0), so nothing overflows. Writes stride numbers of delta.
+ * log p = r - max r - log sum exp(r - max r): the largest term is exp(0), so nothing overflows. Writes stride numbers of delta; in
+ * whole vectors, because a vector is not to be read where a single number of it has just been written.
  */
-static void softmax_loss(int64_t count, int64_t stride, const real *r, const real *t, int64_t known, real weight, real *delta,
-                         double *log_of, double *offset, chains *sums) {
-    real largest = r[0];
-    for (int64_t c = 1; c < count; c++) largest = r[c] > largest || r[c] != r[c] ? r[c] : largest;
-    for (int64_t c = 0; c < stride; c += LANES) store(delta + c, exp_(load(r + c) - largest));
-    for (int64_t c = count; c < stride; c++) delta[c] = 0;
+static void softmax_loss(int64_t count, int64_t stride, const real *r, const real *t, int64_t known, const real *weight,
+                         real *delta, double *log_of, double *offset, chains *sums) {
+    const real largest = largest_of(count, r);
     vec chain[CHAINS] = {{0}};
     for (int64_t from = 0; from < stride; from += PAD)
-        for (int j = 0; j < CHAINS; j++) chain[j] += load(delta + from + j * LANES);
-    real sum = tree_of_lanes(chain);
+        for (int j = 0; j < CHAINS; j++) {
+            const int64_t c = from + j * LANES;
+            vec e = first_lanes(exp_(load(r + c) - largest), count - c);
+            store(delta + c, e);
+            chain[j] += e;
+        }
+    const real sum = tree_of_lanes(chain);
     double inner = 0;
     if (t) {
         for (int64_t c = 0; c < count; c++)
@@ -127,15 +144,20 @@ static void softmax_loss(int64_t count, int64_t stride, const real *r, const rea
     }
     *log_of = (double)sum;
     *offset = inner;
-    for (int64_t c = 0; c < stride; c += LANES) store(delta + c, load(delta + c) / sum);
+    for (int64_t c = 0; c < stride; c += LANES) {
+        vec p = load(delta + c) / sum;
+        if (!t) p -= choose(places() == (ivec){0} + (whole)(known - c), every(1), (vec){0});
+        store(delta + c, p);
+    }
     if (t) for (int64_t c = 0; c < count; c++) delta[c] -= t[c];
-    else delta[known] -= 1;
+    const double factor = weight ? (double)*weight : 1;
     for (int64_t from = 0; from < stride; from += PAD)
         for (int j = 0; j < PAD; j++) {
             double error = (double)delta[from + j];
-            sums->squared_error[j] += (double)weight * (error * error);
-            delta[from + j] *= weight;
+            sums->squared_error[j] += factor * (error * error);
         }
+    if (weight)
+        for (int64_t c = 0; c < stride; c += LANES) store(delta + c, load(delta + c) * *weight);
 }
 
 #endif

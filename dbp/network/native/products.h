@@ -77,34 +77,36 @@ INLINE void tile(const int rows, const int vectors, int64_t depth, const real *a
 
 #define TILE(ROWS, VECTORS) tile(ROWS, VECTORS, depth, a, a_row, a_step, b, b_step, into)
 
-/* One tile of a size not known to the compiler; returns how many rows it took (at most `rows`). */
+/* The most rows of a tile of so many vectors: as many sums as registers hold beside the factors. */
+#if MOST_VECTORS > 2
+#define MOST_ROWS(VECTORS) ((VECTORS) > 2 ? 6 : 8)
+#else
+#define MOST_ROWS(VECTORS) ((VECTORS) > 1 ? 6 : 8)
+#endif
+
+/* One tile of a size not known to the compiler; returns how many rows it took (at most `rows`). What is left over by whole tiles is
+ * one tile as well: in several small ones each sum would wait for its own last addition.
+ */
+#define TILE_OF(ROWS, VECTORS) \
+    case ROWS: tile(ROWS, VECTORS, depth, a, a_row, a_step, b, b_step, into); break;
+#define UP_TO_SIX(VECTORS)                                                                       \
+    TILE_OF(1, VECTORS) TILE_OF(2, VECTORS) TILE_OF(3, VECTORS) TILE_OF(4, VECTORS) TILE_OF(5, VECTORS) TILE_OF(6, VECTORS)
+#define UP_TO_EIGHT(VECTORS) UP_TO_SIX(VECTORS) TILE_OF(7, VECTORS) TILE_OF(8, VECTORS)
+
 static inline int some_rows(int64_t rows, int vectors, int64_t depth, const real *a, int64_t a_row, int64_t a_step,
                             const real *b, int64_t b_step, const target *into) {
+    int most = (int)minimum(rows, MOST_ROWS(vectors));
     switch (vectors) {
 #if MOST_VECTORS > 2
-    case 4:
-        if (rows >= 6) return TILE(6, 4), 6;
-        if (rows >= 2) return TILE(2, 4), 2;
-        return TILE(1, 4), 1;
-    case 3:
-        if (rows >= 6) return TILE(6, 3), 6;
-        if (rows >= 2) return TILE(2, 3), 2;
-        return TILE(1, 3), 1;
-    case 2:
-        if (rows >= 8) return TILE(8, 2), 8;
-        if (rows >= 2) return TILE(2, 2), 2;
-        return TILE(1, 2), 1;
+    case 4: switch (most) { UP_TO_SIX(4) } break;
+    case 3: switch (most) { UP_TO_SIX(3) } break;
+    case 2: switch (most) { UP_TO_EIGHT(2) } break;
 #else
-    case 2:
-        if (rows >= 6) return TILE(6, 2), 6;
-        if (rows >= 2) return TILE(2, 2), 2;
-        return TILE(1, 2), 1;
+    case 2: switch (most) { UP_TO_SIX(2) } break;
 #endif
-    default:
-        if (rows >= 8) return TILE(8, 1), 8;
-        if (rows >= 4) return TILE(4, 1), 4;
-        return TILE(1, 1), 1;
+    default: switch (most) { UP_TO_EIGHT(1) } break;
     }
+    return most;
 }
 
 INLINE int vectors_of_panel(int64_t columns, int64_t first) {
