@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from dbp.storage.checkpoints import Checkpoint, CheckpointStore
 from dbp.training.coordinator import Progress
 from dbp.training.memory import Memory
 from dbp.training.observers import Observer
+from dbp.training.saving import Saved
 from dbp.workers.preparation import Fitted
 
 PARAMETERS = "parameters"
@@ -81,17 +83,18 @@ class JobCheckpoints:
 
     store: CheckpointStore
     origin: Origin
-    observer: Observer
     before: Callable[[], None] | None = None  # makes safe what a run that goes on from a checkpoint does not make again
+    warnings: deque[str] = field(default_factory=deque)  # of the store's, that nobody was told of yet
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: Progress) -> Saved:
         """Write a checkpoint; it is safe when this returns. StorageError if it cannot be written."""
         arrays = {PARAMETERS: progress.parameters}
         arrays |= {STATE_PREFIX + name: array for name, array in progress.state.items()}
         arrays |= {MEMORY_PREFIX + name: array for name, array in progress.memory.to_arrays().items()}
         began = time.perf_counter()
         path = self.store.save(Checkpoint(progress.step, arrays, self.origin.to_metadata()), self.before)
-        self.observer.checkpoint(progress.step, path, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return Saved(progress.step, path, seconds, tuple(self.warnings.popleft() for _ in range(len(self.warnings))))
 
     @staticmethod
     def progress_of(checkpoint: Checkpoint, first: Progress) -> Progress:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -32,7 +34,7 @@ from dbp.training.memory import Remember
 from dbp.training.objective import LossReport, Objective
 from dbp.training.observers import Observer, Observers, Plan, StepMetrics, Summary
 from dbp.training.recorder import Recorder
-from dbp.training.saving import ProgressStore, failing_with, persistently
+from dbp.training.saving import ProgressStore, Saved, failing_with, persistently
 from dbp.training.stopping import StopRequest
 from dbp.training.waiting import Waiting
 from dbp.workers.job_checkpoints import JobCheckpoints, Origin
@@ -183,7 +185,7 @@ class Run:
         """Write the job file of a new job directory; return the progress before the first step."""
         progress = self.first_progress(prepared)
         if self.start is not None:  # first, so that whatever can be resumed needs the model no more
-            self._store(directory, prepared, Observer()).save(progress)
+            self._store(directory, prepared).save(progress)
         write_job(directory, self.job)
         return progress
 
@@ -222,7 +224,7 @@ class Run:
             with recording_failure(recorder), self.setting.callbacks.recording(recorder.warning):
                 with signals_of(self.job, self.dataset, prepared, directory, recorder.lines_wait) as signals:
                     store = replace(
-                        self._store(directory, prepared, observer), before=_both(recorder.make_safe, signals.make_safe)
+                        self._store(directory, prepared), before=_both(recorder.make_safe, signals.make_safe)
                     )
                     coordinator = replace(self._coordinator(objective, store, observer), after=signals.after)
                     outcome = coordinator.run(progress)
@@ -248,10 +250,11 @@ class Run:
         # What is measured on the validation rows changes no bit of a step.
         replace(coordinator, schedule=replace(coordinator.schedule, validates=False)).run(progress)
 
-    def _store(self, directory: JobDirectory, prepared: Prepared, observer: Observer) -> JobCheckpoints:
+    def _store(self, directory: JobDirectory, prepared: Prepared) -> JobCheckpoints:
         origin = Origin(self.job.fingerprint(), self.dataset.fingerprint(), kernel_fingerprint(), prepared.fitted)
-        store = directory.checkpoint_store(self.job.checkpoint.keep, observer.warning)
-        return JobCheckpoints(store, origin, observer)
+        warnings: deque[str] = deque()
+        store = directory.checkpoint_store(self.job.checkpoint.keep, warnings.append)
+        return JobCheckpoints(store, origin, warnings=warnings)
 
     def _objective(self, pool: WorkerPool, prepared: Prepared) -> Objective:
         units = prepared.encoding.target_units()
@@ -349,8 +352,8 @@ class _Kept:
 class _Nowhere:
     """Keeps no progress (a `ProgressStore`)."""
 
-    def save(self, progress: Progress) -> None:
-        pass
+    def save(self, progress: Progress) -> Saved:
+        return Saved(progress.step, Path(), 0.0)
 
 
 def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:

@@ -1,53 +1,38 @@
-"""Waiting for the disk once instead of twice: one file is made safe while another is written."""
+"""Work beside this thread's: a checkpoint is written, and waits for the disk, while the next steps are made."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Result = TypeVar("Result")
 
 
-class Beside:
-    """A call that another thread makes."""
+class Beside(Generic[Result]):
+    """A call that another thread makes, from now on."""
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], Result]) -> None:
         self._call = call
+        self._returned: list[Result] = []
         self._raised: list[BaseException] = []
         self._thread = threading.Thread(target=self._run, name="dbp-beside")
-
-    def start(self) -> None:
-        """Begin it."""
         self._thread.start()
 
-    def wait(self) -> None:
-        """Return when it has ended; raise what it raised."""
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, however."""
+        return not self._thread.is_alive()
+
+    def wait(self) -> Result:
+        """Wait for its end; return what it returned, or raise what it raised. It can be asked again."""
         self._thread.join()
         if self._raised:
             raise self._raised[0]
-
-    def end(self) -> None:
-        """Return when it has ended, however."""
-        self._thread.join()
+        return self._returned[0]
 
     def _run(self) -> None:
         try:
-            self._call()
+            self._returned.append(self._call())
         except BaseException as error:
             self._raised.append(error)
-
-
-@contextmanager
-def alongside(call: Callable[[], None] | None) -> Iterator[Callable[[], None]]:
-    """Make a call in another thread while the block runs; lend a function that waits for its end and raises what it raised.
-
-    However the block ends, the call has ended, too. None: there is nothing to wait for.
-    """
-    if call is None:
-        yield lambda: None
-        return
-    beside = Beside(call)
-    beside.start()
-    try:
-        yield beside.wait
-    finally:
-        beside.end()

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from dbp.errors import CheckpointError
-from dbp.storage.alongside import alongside
 from dbp.storage.array_file import Array, ArrayFileError, read_arrays, write_arrays
 from dbp.storage.atomic_files import Json, make_folder, storage_error
 
@@ -76,8 +75,8 @@ class CheckpointStore:
     def save(self, checkpoint: Checkpoint, first: Callable[[], None] | None = None) -> Path:
         """Write a checkpoint, then remove those beyond the newest `keep`; return its path. StorageError if it fails.
 
-        If it fails, every older checkpoint is still there. A step that exists is replaced as a whole. `first` is to be done before
-        the checkpoint is there; it is called in another thread while the file is written, and the checkpoint fails if it fails.
+        If it fails, every older checkpoint is still there. A step that exists is replaced as a whole. `first` is done before the
+        checkpoint is there, and the checkpoint fails if it fails.
         """
         if checkpoint.step < 0:
             raise ValueError(f"step is {checkpoint.step}; expected 0 or more")
@@ -86,8 +85,7 @@ class CheckpointStore:
         path = self.path(checkpoint.step)
         metadata: dict[str, Json] = {"step": checkpoint.step, "metadata": dict(checkpoint.metadata)}
         self._doubtful.add(checkpoint.step)
-        with alongside(first) as wait:
-            write_arrays(path, checkpoint.arrays, metadata, wait)
+        write_arrays(path, checkpoint.arrays, metadata, first)
         self._doubtful.discard(checkpoint.step)
         self._retire(checkpoint.step)
         return path

@@ -7,6 +7,7 @@ next writer starts on a fresh line, and a reader skips what is torn.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from types import TracebackType
 
@@ -14,10 +15,14 @@ from dbp.storage.atomic_files import storage_error
 
 
 class LineFile:
-    """Appends lines to `path`. StorageError when the file cannot be opened or a line cannot be written whole."""
+    """Appends lines to `path`. StorageError when the file cannot be opened or a line cannot be written whole.
+
+    One thread may append while another syncs.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()  # of what is known of the file's end
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             size = os.fstat(self._descriptor).st_size
@@ -29,25 +34,24 @@ class LineFile:
         """Write one line; `line` itself holds no line break (ValueError). StorageError if it cannot be written whole."""
         if "\n" in line:
             raise ValueError("a line holds no line break")
-        data = line.encode("utf-8") + b"\n"
-        if self._torn:
-            data = b"\n" + data
-        try:
-            written = os.write(self._descriptor, data)
-            if written < len(data):
-                self._torn = True
-                os.write(self._descriptor, data[written:])  # says why: the disk is full, the quota used up, ...
-                self._torn = False
-        except OSError as error:
-            raise storage_error("be appended to", self.path, error, len(data)) from error
-        self._torn = False
+        with self._lock:
+            data = (b"\n" if self._torn else b"") + line.encode("utf-8") + b"\n"
+            try:
+                written = os.write(self._descriptor, data)
+                if written < len(data):
+                    self._torn = True
+                    os.write(self._descriptor, data[written:])  # says why: the disk is full, the quota used up, ...
+            except OSError as error:
+                raise storage_error("be appended to", self.path, error, len(data)) from error
+            self._torn = False
 
     def sync(self) -> None:
         """Make all lines survive a loss of power; StorageError if it cannot be done."""
         try:
             os.fsync(self._descriptor)
         except OSError as error:
-            self._torn = True  # what is there now may be lost, the end of its last line too
+            with self._lock:
+                self._torn = True  # what is there now may be lost, the end of its last line too
             raise storage_error("be made durable", self.path, error) from error
 
     def close(self) -> None:

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from dbp.errors import DbpError, NonFiniteLossError, StorageFailedError, TooFewWorkersError
 from dbp.network.network import Network
 from dbp.optimizers.protocol import Optimizer, State, StepResult
+from dbp.storage.alongside import Beside
 from dbp.sums.batches import BatchSampler
 from dbp.training.memory import Measured, Memory, Point, Remember
 from dbp.training.objective import Evaluated, LossReport, Objective
 from dbp.training.observers import Observer, StepMetrics
-from dbp.training.saving import ProgressStore, Saving
+from dbp.training.saving import Begin, ProgressStore, Saved, Saving
 from dbp.training.stopping import Ending, StoppingRule
 from dbp.vectors import digest, norm
 
@@ -70,18 +71,19 @@ class Coordinator:
     remember: Remember = field(default_factory=Remember)
     clock: Callable[[], float] = time.perf_counter  # seconds
     after: Callable[[int, Vector], None] = lambda step, parameters: None  # looks at the parameters after each step
+    begin: Begin = Beside  # how a checkpoint is written while training goes on
 
     def run(self, progress: Progress) -> Outcome:
         """Train from `progress` until a rule ends it; the last progress is saved.
 
         Raises NonFiniteLossError when the loss or the parameters leave the finite numbers; the last progress with a finite loss is
         saved before. TooFewWorkersError when workers are missing; the last progress is saved before. StorageFailedError when
-        progress could not be saved again and again, or the last could not.
+        progress could not be saved again and again, or the last could not. However it ends, no checkpoint is being written then.
         """
-        saving, good = Saving(self.store, self.observer.warning, progress.step), progress
+        saving, good = Saving(self.store, self._tell, self.observer.warning, progress.step, self.begin), progress
         zero = self.clock() - progress.memory.seconds  # when training would have begun had it never been interrupted
         # Numbers that overflow are looked for after each step, and end the run with a sentence.
-        with np.errstate(all="ignore"):
+        with saving, np.errstate(all="ignore"):
             while (ending := self._ending(progress)) is None:
                 try:
                     following = self._step(progress, zero)
@@ -92,10 +94,14 @@ class Coordinator:
                     _keep(progress, saving, error)
                     raise
                 good, progress = progress, following
+                saving.look()
                 if progress.step % self.schedule.checkpoint_every == 0:
                     saving.checkpoint(progress)
             saving.surely(progress)
         return Outcome(progress, ending)
+
+    def _tell(self, saved: Saved) -> None:
+        self.observer.checkpoint(saved.step, saved.path, saved.seconds)
 
     def _ending(self, progress: Progress) -> Ending | None:
         endings = (rule.ending(progress.step, progress.memory) for rule in self.rules)
@@ -168,6 +174,7 @@ class Coordinator:
 
 def _keep(progress: Progress, saving: Saving, error: DbpError) -> None:
     """Save the progress of a run that an error ends, if it is not saved; what goes wrong with that is told with the error."""
+    saving.settle()
     if progress.step > saving.saved and progress.step > 0:
         try:
             saving.surely(progress)

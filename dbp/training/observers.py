@@ -105,7 +105,7 @@ class Observer:
         """A step is done."""
 
     def checkpoint(self, step: int, path: Path, seconds: float) -> None:
-        """A checkpoint is safe; it took so many seconds, in which training waited."""
+        """A checkpoint is safe; it took so many seconds, beside training: steps that came after it may have been told before."""
 
     def warning(self, text: str) -> None:
         """Something the user should know that stops nothing."""

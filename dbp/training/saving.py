@@ -1,4 +1,7 @@
-"""Saving while storage fails. A checkpoint that cannot be written is a warning, and training goes on; several in a row end it.
+"""Saving while training goes on, and while storage fails.
+
+A checkpoint is written beside the steps that follow it, one at a time; it counts, and the run's observer hears of it, once it
+is safe. One that cannot be written is a warning, and training goes on; several in a row end it.
 
 What a run cannot do without (its last checkpoint, its model, the word that it is done) is tried again after a pause. Where that
 does not help, the run fails with one sentence: what, where, what is safe, what next.
@@ -8,10 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from time import sleep
+from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dbp.errors import StorageError, StorageFailedError
+from dbp.storage.alongside import Beside
 
 if TYPE_CHECKING:
     from dbp.training.coordinator import Progress
@@ -23,12 +30,41 @@ Warn = Callable[[str], None]
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class Saved:
+    """What a store says of progress that is safe."""
+
+    step: int
+    path: Path
+    seconds: float  # that it took
+    warnings: tuple[str, ...] = ()
+
+
 class ProgressStore(Protocol):
     """Where progress is kept safe."""
 
-    def save(self, progress: Progress) -> None:
-        """Return only when the progress would survive a crash. StorageError where that cannot be."""
+    def save(self, progress: Progress) -> Saved:
+        """Return only when the progress would survive a crash. StorageError where that cannot be.
+
+        Called in a thread of its own while training goes on, once at a time.
+        """
         ...
+
+
+class UnderWay(Protocol):
+    """A save that has begun."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, however."""
+        ...
+
+    def wait(self) -> Saved:
+        """Wait for its end; return what it returned, or raise what it raised. It can be asked again."""
+        ...
+
+
+Begin = Callable[[Callable[[], Saved]], UnderWay]  # makes a call beside training
 
 
 def persistently(act: Callable[[], Result], warn: Warn) -> Result:
@@ -52,30 +88,71 @@ def failing_with(safe: str) -> Iterator[None]:
 
 
 class Saving:
-    """Saves a run's progress in `store`; `warn` hears of failures. `start` is the step of the checkpoint it goes on from, or 0."""
+    """Saves a run's progress in `store`, in a `with` block that ends when no save is under way any more.
 
-    def __init__(self, store: ProgressStore, warn: Warn, start: int) -> None:
-        self._store, self._warn = store, warn
+    `told` hears of what is safe, `warn` of failures, both in the thread that calls. `start` is the step of the checkpoint that
+    the run goes on from, or 0.
+    """
+
+    def __init__(
+        self, store: ProgressStore, told: Callable[[Saved], None], warn: Warn, start: int, begin: Begin = Beside
+    ) -> None:
+        self._store, self._told, self._warn, self._begin = store, told, warn, begin
+        self._under_way: tuple[int, UnderWay] | None = None  # the step, and its save
         self._failures = 0
         self._safe = start
         self.saved = -1  # the newest step that this run saved
 
+    def __enter__(self) -> Saving:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is under way; what goes wrong with it is told with the error that ends the block."""
+        try:
+            self.settle()
+        except Exception as problem:
+            if error is None:
+                raise
+            error.add_note(str(problem))
+
     def checkpoint(self, progress: Progress) -> None:
-        """Save progress if that can be done now. StorageFailedError when it could not for the third time in a row."""
+        """Begin to save progress, once the save before has ended. StorageFailedError when it fails for the third time in a row.
+
+        The arrays of `progress` are read while training goes on: nobody may write into them.
+        """
+        self.settle()
         if self._failures == MOST_FAILURES - 1:
             self.surely(progress)
+        else:
+            self._under_way = progress.step, self._begin(lambda: self._store.save(progress))
+
+    def look(self) -> None:
+        """Take note of how the save under way ended, if it has."""
+        if self._under_way is not None and self._under_way[1].done:
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait for the save under way, if there is one, and take note of how it ended; raises what is no trouble with storage."""
+        if self._under_way is None:
             return
+        step, save = self._under_way
         try:
-            self._save(progress)
+            saved = save.wait()
         except StorageError as error:
-            self._failures += 1
-            self._warn(
-                f"checkpoint of step {progress.step} not written: {error}; training goes on, {self._kept()}, and the next "
-                f"checkpoint is tried in its turn ({self._failures} failed in a row; {MOST_FAILURES} end the run)"
-            )
+            self._under_way = None
+            self._failed(step, error)
+        except Exception:  # other than an interrupt, after which it is still under way
+            self._under_way = None
+            raise
+        else:
+            self._under_way = None
+            self._note(saved)
 
     def surely(self, progress: Progress) -> None:
         """Save progress, unless it is saved; StorageFailedError when it cannot be, though it was tried several times."""
+        self.settle()
         if progress.step == self.saved:
             return
         again = f" ({self._failures + 1} checkpoints in a row failed)" if self._failures else ""
@@ -83,12 +160,21 @@ class Saving:
             f"the checkpoint of step {progress.step} could not be written{again}, so the run ends; {self._kept()}. "
             "See to the storage, then go on with `dbp resume`"
         ):
-            persistently(lambda: self._save(progress), self._warn)
+            self._note(persistently(lambda: self._store.save(progress), self._warn))
 
-    def _save(self, progress: Progress) -> None:
-        self._store.save(progress)
-        self.saved = self._safe = progress.step
+    def _note(self, saved: Saved) -> None:
+        self.saved = self._safe = saved.step
         self._failures = 0
+        for text in saved.warnings:
+            self._warn(text)
+        self._told(saved)
+
+    def _failed(self, step: int, error: StorageError) -> None:
+        self._failures += 1
+        self._warn(
+            f"checkpoint of step {step} not written: {error}; training goes on, {self._kept()}, and the next "
+            f"checkpoint is tried in its turn ({self._failures} failed in a row; {MOST_FAILURES} end the run)"
+        )
 
     def _kept(self) -> str:
         return f"the one of step {self._safe} is kept" if self._safe > 0 else "there is none yet"

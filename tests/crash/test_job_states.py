@@ -22,7 +22,7 @@ from dbp.jobs.metrics import MetricsWriter, read_metrics
 from dbp.jobs.status import read_status
 from dbp.jobs.sweep_table import MemberResult, read_table
 from dbp.models.model import load_model
-from dbp.storage.alongside import Beside
+from dbp.storage.array_file import write_arrays
 from dbp.training.observers import Observer, Plan, Summary
 from dbp.workers.train import resume, train
 
@@ -154,9 +154,12 @@ def test_a_checkpoint_that_does_not_wait_for_the_metrics_is_caught(
     disk: Path, job: Any, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Made safe after the rename instead of before it, though before the checkpoint is acknowledged."""
-    monkeypatch.setattr(Beside, "start", lambda beside: None)
-    monkeypatch.setattr(Beside, "wait", lambda beside: None)
-    monkeypatch.setattr(Beside, "end", Beside._run)
+
+    def too_late(path: Path, arrays: Any, metadata: Any, before_rename: Any) -> None:
+        write_arrays(path, arrays, metadata)
+        before_rename()
+
+    monkeypatch.setattr("dbp.storage.checkpoints.write_arrays", too_late)
     found, _ = record(disk, job)
     reader = Reader(disk, reference)
 

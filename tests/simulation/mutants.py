@@ -305,15 +305,36 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint that failed counts as saved",
-        "dbp.training.saving:Saving.checkpoint",
+        "dbp.training.saving:Saving._failed",
         "self._failures += 1",
-        "self.saved = progress.step",
+        "self.saved = step",
     ),
     Mutant(
         "the first failure of the disk ends the run",
-        "dbp.training.saving:Saving.checkpoint",
+        "dbp.training.saving:Saving._failed",
         "self._failures += 1",
         "raise StorageFailedError(str(error)) from error",
+    ),
+    Mutant(
+        "a checkpoint counts as saved when it is begun",
+        "dbp.training.saving:Saving.checkpoint",
+        "self._under_way = progress.step,",
+        "self.saved = progress.step; self._under_way = progress.step,",
+    ),
+    Mutant(
+        "a checkpoint is begun while the last one is under way",
+        "dbp.training.saving:Saving.checkpoint",
+        "self.settle()",
+        "pass",
+    ),
+    Mutant(
+        "a run leaves a checkpoint that is under way", "dbp.training.saving:Saving.__exit__", "self.settle()", "pass"
+    ),
+    Mutant(
+        "the last state does not wait for the checkpoint under way",
+        "dbp.training.saving:Saving.surely",
+        "self.settle()",
+        "pass",
     ),
     Mutant("files are not synced", f"{_FILES}:_replacing", "os.fsync(descriptor)", "pass"),
     Mutant("the folder is not synced after the rename", f"{_FILES}:_replacing", "_sync(target.parent)", "pass"),

@@ -35,7 +35,9 @@ KINDS: Mapping[str, float] = {
     "disk_read": 0.15,  # a system call of a load fails once
     "short_write": 0.2,
     "stop": 0.04,  # someone asks for a stop after the step under way
+    "slow_save": 0.8,  # a checkpoint is written only steps after it was begun
 }
+LATER = "slow_save"
 FOREVER = ("no worker has room", "every worker dies", "disk is full")  # faults that do not pass
 
 
@@ -61,7 +63,14 @@ class Plan:
         """Return the plan of a seed."""
         dice = random.Random(f"dbp plan {seed}")
         share = dice.choice((0.1, 0.25, 0.5))
-        rates = {kind: most * dice.random() ** 2 for kind, most in KINDS.items() if dice.random() < share}
+        rates = {
+            kind: most * dice.random() ** 2 for kind, most in KINDS.items() if kind != LATER and dice.random() < share
+        }
+        later = random.Random(
+            f"dbp plan {seed} {LATER}"
+        )  # dice of its own: it came later, and leaves the others' alone
+        if later.random() < 0.5:
+            rates[LATER] = KINDS[LATER] * later.random()
         if "coordinator" in rates and dice.random() < 0.5:  # kills that leave nothing behind are of little interest
             rates |= {"coordinator": dice.uniform(0.005, 0.03), "power": dice.random(), "rot": dice.random()}
         forever = dice.choice(FOREVER) if dice.random() < 0.05 else ""

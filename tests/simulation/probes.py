@@ -15,6 +15,8 @@ EXPECTED = (
     "coordinator killed: while it waits for an event",
     "coordinator killed: between a step and its checkpoint",
     "coordinator killed: after a checkpoint",
+    "coordinator killed: while a checkpoint is under way",
+    "a checkpoint fails steps after it was begun",
     *(f"disk_write fails: {call}" for call in _CALLS),
     *(f"disk_read fails: {call}" for call in ("open", "listdir")),
     *(f"{fault}, for ever" for fault in FOREVER),

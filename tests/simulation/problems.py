@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from dbp import Network
 from dbp.data.encoding import Encoding
 from dbp.data.rows import EncodedRows
 from dbp.optimizers.registry import METHODS
+from dbp.storage.alongside import Beside
 from dbp.sums.batches import BatchSampler
 from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import Part, SumTask, TrainingWork, Workload
@@ -24,6 +26,7 @@ from dbp.training.coordinator import Coordinator, Outcome, Progress, ProgressSto
 from dbp.training.memory import Remember
 from dbp.training.objective import Objective
 from dbp.training.observers import Observer, StepMetrics
+from dbp.training.saving import Begin, Saved
 from dbp.training.stopping import Finished, LossChange, MaxSteps, Patience, StoppingRule
 from dbp.workers.job_checkpoints import Origin
 from dbp.workers.preparation import Fitted
@@ -95,6 +98,7 @@ class Problem:
         checkpoint_every: int,
         more_rules: Sequence[StoppingRule] = (),
         clock: Any = lambda: 0.0,
+        begin: Begin = Beside,
     ) -> Coordinator:
         """Return the real coordinator of this job, put together as `Run` does."""
         shards = Shards(self.rows, self.shards)
@@ -108,6 +112,7 @@ class Problem:
             observer=observer,
             remember=Remember(losses=4, best=self.best),
             clock=clock,
+            begin=begin,
         )
 
     def method(self) -> Any:
@@ -176,8 +181,9 @@ class Undisturbed(Observer):
     metrics: dict[int, tuple[object, ...]] = field(default_factory=dict)
     outcome: Outcome | None = None
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: Progress) -> Saved:
         self.states[progress.step] = state_sha256(progress)
+        return Saved(progress.step, Path(), 0.0)
 
     def step(self, metrics: StepMetrics) -> None:
         self.metrics[metrics.step] = facts(metrics)

@@ -27,6 +27,7 @@ from dbp.workers.job_checkpoints import JobCheckpoints
 from simulation.disk import HOME, Disk, SimulatedOs, storage_on
 from simulation.plan import Plan
 from simulation.problems import PROBLEMS, facts, origin, state_sha256, undisturbed
+from simulation.saving import SimulatedSave
 from simulation.workers import SimulatedTransport, Sums
 from simulation.world import CoordinatorKilled, Violation, World
 
@@ -157,7 +158,7 @@ class Schedule:
         world.tell("coordinator", f"attempt {self.attempts} begins")
         self.system.restart()
         self.store = CheckpointStore(FOLDER, plan.keep)
-        checkpoints = JobCheckpoints(self.store, origin(), self.watch)
+        checkpoints = JobCheckpoints(self.store, origin())
         with suppress(StorageError), self.system.loading():
             remove_leftovers(FOLDER)
         progress = self._newest()
@@ -173,11 +174,14 @@ class Schedule:
                 pool.sum(SumTask("load", part))
             rules = (Requested(self.world.stop),)
             loop = problem.coordinator(
-                pool, checkpoints, self.watch, plan.checkpoint_every, rules, lambda: world.clock.now
+                *(pool, checkpoints, self.watch, plan.checkpoint_every, rules, lambda: world.clock.now),
+                lambda call: SimulatedSave(world, call),
             )
             return loop.run(progress)
         finally:
             transport.close()
+            if world.saving and not world.killed:
+                raise Violation("the run ended while a checkpoint was being written")
 
     def _newest(self) -> Progress:
         first = self.problem.first_progress()
@@ -197,7 +201,7 @@ class Schedule:
     def _after_kill(self) -> None:
         """What a kill may leave behind."""
         world = self.world
-        world.killed = False
+        world.killed = world.saving = False
         world.probe("coordinator killed")
         if world.strikes("power"):
             world.tell("disk", "LOSES POWER")

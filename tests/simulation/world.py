@@ -75,6 +75,7 @@ class World:
     struck: int = 0
     stop: StopRequest = field(default_factory=StopRequest)  # what somebody outside asks for
     events: int = 0
+    saving: bool = False  # a checkpoint is under way, and nothing of it was written yet
 
     def __post_init__(self) -> None:
         self.dice = random.Random(f"dbp schedule {self.plan.seed}")
@@ -110,6 +111,8 @@ class World:
         if "coordinator" in self._rates and self.strikes("coordinator", f"coordinator killed: {where}"):
             self.killed = True
             self.tell("KILL", f"coordinator, {where}")
+            if self.saving:
+                self.probe("coordinator killed: while a checkpoint is under way")
             raise CoordinatorKilled
 
     def tell(self, who: str, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,42 @@ def test_what_waits_for_an_fsync_does_not_grow_without_end(tmp_path: Path, monke
     lines.close()
     with pytest.raises(ValueError, match="no line break"):
         lines.append("a\nb")
+
+
+def test_appending_does_not_wait_for_an_fsync_in_another_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If that fsync fails, the lines that came meanwhile are as doubtful as the others; if it does not, they are the next one's."""
+    begun, may_end, code = threading.Event(), threading.Event(), [0]
+
+    def slow(descriptor: int) -> None:
+        begun.set()
+        assert may_end.wait(20)
+        if code[0]:
+            raise OSError(code[0], os.strerror(code[0]))
+
+    monkeypatch.setattr("dbp.storage.line_file.os.fsync", slow)
+    lines, raised = KeptLines(tmp_path / "log"), []
+
+    def sync() -> None:
+        try:
+            lines.sync()
+        except StorageError as error:
+            raised.append(error)
+
+    for code[0], first, second in ((errno.EIO, "a", "b"), (0, "c", "d"), (errno.EIO, "e", "f")):
+        begun.clear()
+        may_end.clear()
+        lines.append(first)
+        other = threading.Thread(target=sync)
+        other.start()
+        assert begun.wait(20)
+        lines.append(second)
+        may_end.set()
+        other.join(20)
+    code[0] = 0
+    lines.sync()
+    assert len(raised) == 2
+    # a and b are written anew; d came during a sync that went well, so the one that failed after it has it written anew, too.
+    assert (tmp_path / "log").read_text().split() == ["a", "b", "a", "b", "c", "d", "e", "f", "d", "e", "f"]
+    lines.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,15 @@ from sources import workload
 import dbp
 from dbp.errors import NonFiniteLossError
 from dbp.optimizers.gradient_descent import GradientDescent
+from dbp.optimizers.levenberg_marquardt import LevenbergMarquardt
 from dbp.optimizers.protocol import StepResult
+from dbp.optimizers.registry import METHODS
 from dbp.sums.pool import serial_pool
 from dbp.training.coordinator import Coordinator, Progress, Schedule
 from dbp.training.memory import Memory
 from dbp.training.objective import Objective
 from dbp.training.observers import Observer
+from dbp.training.saving import Saved
 from dbp.training.stopping import Finished, LossChange, MaxSeconds, MaxSteps, Requested, StopRequest
 
 
@@ -30,6 +34,7 @@ class Kept(Observer):
 
     def save(self, progress):
         self.saved.append(progress)
+        return Saved(progress.step, Path(), 0.0)
 
     def step(self, metrics):
         self.steps.append(metrics)
@@ -38,6 +43,7 @@ class Kept(Observer):
 def coordinator(kept, optimizer=None, rules=None, every=3):
     rules = rules or (MaxSteps(7),)
     load = workload(precision="float64")
+    load = replace(load, training=replace(load.training, curvature=isinstance(optimizer, LevenbergMarquardt)))
     target = Objective(serial_pool(load), load.training.network, "mean", 0.0, classification=False)
     optimizer = optimizer or GradientDescent(0.1)
     return Coordinator(target, optimizer, None, Schedule(10, every, validates=False), rules, kept, kept)
@@ -202,3 +208,38 @@ def test_a_gradient_that_overflows_at_a_finite_loss_fails_the_run(tmp_path, name
     )
     with pytest.raises(NonFiniteLossError, match="the gradient became infinite or NaN at step 1"):
         dbp.train(job, workers=0)
+
+
+class NotYet:
+    """A save that happens only when it is waited for, and compares what it then reads with what was handed over."""
+
+    def __init__(self, call, handed_over):
+        self.call, self.handed_over, self.done = call, handed_over, False
+
+    def wait(self):
+        assert contents(self.handed_over[0]) == self.handed_over[1]
+        return self.call()
+
+
+def contents(progress):
+    arrays = {"parameters": progress.parameters, **progress.state, **progress.memory.to_arrays()}
+    return {name: array.tobytes() for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_checkpoint_that_is_written_late_holds_its_own_step(name):
+    """No optimiser, and nothing else in a step, writes into the progress of the step before."""
+    options = {"name": name} | ({"learning_rate": 0.1} if "learning_rate" in METHODS[name].model_fields else {})
+    kept = Kept()
+    loop = coordinator(kept, METHODS[name].model_validate(options).build(), (MaxSteps(12),), every=3)
+    handed_over = []
+
+    def begin(call):
+        progress = next(cell.cell_contents for cell in call.__closure__ if isinstance(cell.cell_contents, Progress))
+        handed_over.append((progress, contents(progress)))
+        return NotYet(call, handed_over[-1])
+
+    loop = replace(loop, begin=begin)
+    loop.run(start(loop))
+    assert [progress.step for progress in kept.saved] == [3, 6, 9, 12]
+    assert [progress.step for progress, _ in handed_over] == [3, 6, 9, 12]
