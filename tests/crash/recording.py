@@ -19,10 +19,14 @@ class Killed(BaseException):
 
 @dataclass(frozen=True)
 class Trouble:
-    """At the call of this number, from 1: the process is killed before it, or the call fails with `code`."""
+    """At the call of this number, from 1: the process is killed before it, or the call fails with `code`.
+
+    With `file`, counted are the fsyncs of that file below the root alone: where threads write, other numbers are new in each run.
+    """
 
     call: int
     code: int | None = None  # None: killed
+    file: str | None = None
 
 
 class Recording:
@@ -36,7 +40,7 @@ class Recording:
         self.start = Image()
         self.trouble: Trouble | None = None
         self.calls = 0
-        self.fsyncs: dict[int, int] = {}  # the inode of each fsync, by the number of the call
+        self.fsyncs: dict[int, int] = {}  # how many there were of a file, by inode
         self._dead = False
         self._skip = skip  # (what, path): pretend that the call was made; for broken protocols
         self._descriptors: dict[int, int] = {}
@@ -100,12 +104,17 @@ class Recording:
         if self._dead:
             raise Killed
         self.calls += 1
-        if self.trouble is not None and self.calls == self.trouble.call and self.trouble.code is None:
+        if self._fails() and self.trouble is not None and self.trouble.code is None:
             self._dead = True
             raise Killed
 
     def _fails(self) -> bool:
-        return self.trouble is not None and self.calls == self.trouble.call
+        return self.trouble is not None and self.trouble.file is None and self.calls == self.trouble.call
+
+    def _fails_to_sync(self, inode: int) -> bool:
+        if self.trouble is None or self.trouble.file is None:
+            return self._fails()
+        return inode == self._find(tuple(self.trouble.file.split("/"))) and self.fsyncs[inode] == self.trouble.call
 
     def _fail(self) -> None:
         if self._fails():
@@ -209,10 +218,11 @@ class Recording:
         with self._lock:
             self._before()
             inode = self._descriptors[descriptor]
-            self.fsyncs[self.calls] = inode
-            if self._fails():
+            self.fsyncs[inode] = self.fsyncs.get(inode, 0) + 1
+            if self._fails_to_sync(inode):
+                assert self.trouble is not None
                 self.events.append(Event("failed fsync", forgotten=inode))
-                self._fail()
+                raise OSError(self.trouble.code, os.strerror(self.trouble.code or 0))
             if not self._skip(f"fsync {self.kinds[inode]}", self.root):
                 self.events.append(Event("fsync", synced=inode))
 
