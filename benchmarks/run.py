@@ -123,10 +123,10 @@ def scaling_line(found: dict[str, Any]) -> str:
 
 def safety_table(found: dict[str, Any]) -> str:
     """Return what being safe costs, job by job."""
-    header = ["job", "steps", "a step", "digest", "checksums", "fsync", "all", "runs"]
+    header = ["job", "steps", "a step", "digest", "waits", "writing", "all", "runs"]
     rows = []
     for each in found["jobs"]:
-        kinds = [f"{each[kind]:.2%}" for kind in ("digest", "checksums", "fsync")]
+        kinds = [f"{each[kind]:.2%}" for kind in ("digest", "waits", "writing")]
         whole = f"**{each['share']:.1%}** ({each['least']:.1%} to {each['most']:.1%})"
         rows.append(
             [each["job"], f"{each['steps']:,}", f"{each['step'] * 1e3:.2f} ms", *kinds, whole, str(each["rounds"])]

@@ -1,27 +1,25 @@
 """What being safe costs: whole jobs at default settings, and the share of their time that goes into it. Prints JSON.
 
-Counted is what training waits for: the digest of the parameters in each step, checksums of files, fsync. Heartbeats are sent by
-threads of the workers: what one costs is measured by itself.
+Counted is what training waits for: the digest of the parameters in each step, and checkpoints. Those are written beside training,
+by a thread that mostly waits for the disk: training waits until it has started, and where the one before is not done. What that
+thread takes of a processor, checksums and all else, counts as well, though some of it may be a processor that nobody else wanted.
+Heartbeats are sent by threads of the workers: what one costs is measured by itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
-import os
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -31,10 +29,11 @@ import pyarrow.parquet as pq
 from measuring import median_seconds
 
 import dbp
-from dbp.storage.alongside import Beside
 from dbp.training import coordinator
 from dbp.training.observers import Observer, Plan, Summary
+from dbp.training.saving import Saving
 from dbp.workers.actor import BEAT_S
+from dbp.workers.job_checkpoints import JobCheckpoints
 from dbp.workers.link import Link
 
 # rows, features, hidden units, steps
@@ -44,7 +43,7 @@ JOBS = {
     "large: 50,000 x 200, 256-128 units": (50_000, 200, (256, 128), 50),
 }
 
-KINDS = ("digest", "checksums", "fsync")
+KINDS = ("digest", "waits", "writing")
 
 
 class Stopwatch(Observer):
@@ -60,56 +59,46 @@ class Stopwatch(Observer):
 
 
 class Ledger:
-    """Adds up the seconds that training waits for each kind of safety. Other threads work beside it, and do not count."""
+    """Adds up the seconds that each kind of safety takes."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
 
-    def noted(self, what: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the call, its time noted."""
+    def noted(self, what: str, call: Callable[..., Any], clock: Callable[[], float]) -> Callable[..., Any]:
+        """Return the call, its time by a clock noted; once, where calls of a kind are made within one another."""
+        deep = 0
 
         def timed(*arguments: Any) -> Any:
-            began = time.perf_counter()
+            nonlocal deep
+            began, deep = clock(), deep + 1
             try:
                 return call(*arguments)
             finally:
-                if threading.current_thread() is threading.main_thread():
-                    self.seconds[what] += time.perf_counter() - began
+                deep -= 1
+                if not deep:
+                    self.seconds[what] += clock() - began
 
         return timed
-
-    def checksum(self, *data: Any) -> _Checksum:
-        """Return a SHA-256 whose time is noted."""
-        return _Checksum(self, *data)
-
-
-class _Checksum:
-    def __init__(self, ledger: Ledger, *data: Any) -> None:
-        self._own = hashlib.sha256()
-        self.update = ledger.noted("checksums", self._own.update)
-        self.hexdigest = self._own.hexdigest
-        for piece in data:
-            self.update(piece)
-
-
-def noted_method(ledger: Ledger, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method whose time counts as fsync: one file is made safe by another thread, which is waited for."""
-    timed = ledger.noted("fsync", method)
-    return lambda beside: timed(beside)
 
 
 @contextlib.contextmanager
 def noting() -> Iterator[Ledger]:
     """Note the time of all that makes this process's training safe."""
     ledger = Ledger()
+    waits = {name: getattr(Saving, name) for name in ("checkpoint", "look", "settle", "surely")}
+    inside = ledger.noted("waits", lambda call, *arguments: call(*arguments), time.perf_counter)
+    writing = ledger.noted("writing", JobCheckpoints.save, time.thread_time)
     with (
-        patch("dbp.training.coordinator.digest", ledger.noted("digest", coordinator.digest)),
-        patch("dbp.storage.array_file.hashlib", SimpleNamespace(sha256=ledger.checksum)),
-        patch("os.fsync", ledger.noted("fsync", os.fsync)),
-        patch.object(Beside, "start", noted_method(ledger, Beside.start)),
-        patch.object(Beside, "wait", noted_method(ledger, Beside.wait)),
+        patch("dbp.training.coordinator.digest", ledger.noted("digest", coordinator.digest, time.perf_counter)),
+        patch.multiple(Saving, **{name: method(inside, call) for name, call in waits.items()}),
+        patch.object(JobCheckpoints, "save", method(writing)),
     ):
         yield ledger
+
+
+def method(call: Callable[..., Any], *first: Any) -> Callable[..., Any]:
+    """Return a function, which classes make a method of, that makes the call with these arguments first."""
+    return lambda *arguments: call(*first, *arguments)
 
 
 def write(rows: int, features: int, path: Path) -> None:
