@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from dbp.errors import DbpError, NonFiniteLossError, StorageFailedError, TooFewWorkersError
 from dbp.network.network import Network
 from dbp.optimizers.protocol import Optimizer, State, StepResult
-from dbp.storage.alongside import Beside
 from dbp.sums.batches import BatchSampler
 from dbp.training.memory import Measured, Memory, Point, Remember
 from dbp.training.objective import Evaluated, LossReport, Objective
@@ -71,7 +70,7 @@ class Coordinator:
     remember: Remember = field(default_factory=Remember)
     clock: Callable[[], float] = time.perf_counter  # seconds
     after: Callable[[int, Vector], None] = lambda step, parameters: None  # looks at the parameters after each step
-    begin: Begin = Beside  # how a checkpoint is written while training goes on
+    begin: Begin | None = None  # how a checkpoint is written while training goes on; None: by a thread
 
     def run(self, progress: Progress) -> Outcome:
         """Train from `progress` until a rule ends it; the last progress is saved.

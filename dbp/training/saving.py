@@ -10,6 +10,7 @@ does not help, the run fails with one sentence: what, where, what is safe, what 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dbp.errors import StorageError, StorageFailedError
-from dbp.storage.alongside import Beside
 
 if TYPE_CHECKING:
     from dbp.training.coordinator import Progress
@@ -52,14 +52,13 @@ class ProgressStore(Protocol):
 
 
 class UnderWay(Protocol):
-    """A save that has begun."""
+    """A save that has begun: a `Future`, as far as it is asked here."""
 
-    @property
     def done(self) -> bool:
         """Whether it has ended, however."""
         ...
 
-    def wait(self) -> Saved:
+    def result(self) -> Saved:
         """Wait for its end; return what it returned, or raise what it raised. It can be asked again."""
         ...
 
@@ -91,13 +90,16 @@ class Saving:
     """Saves a run's progress in `store`, in a `with` block that ends when no save is under way any more.
 
     `told` hears of what is safe, `warn` of failures, both in the thread that calls. `start` is the step of the checkpoint that
-    the run goes on from, or 0.
+    the run goes on from, or 0. Saves are made by `begin`, or by a thread of their own.
     """
 
     def __init__(
-        self, store: ProgressStore, told: Callable[[Saved], None], warn: Warn, start: int, begin: Begin = Beside
+        self, store: ProgressStore, told: Callable[[Saved], None], warn: Warn, start: int, begin: Begin | None = None
     ) -> None:
-        self._store, self._told, self._warn, self._begin = store, told, warn, begin
+        self._store, self._told, self._warn = store, told, warn
+        # One thread for all of them: starting one takes longer than telling it.
+        self._thread = ThreadPoolExecutor(1, "dbp-checkpoints")
+        self._begin: Begin = begin or self._thread.submit
         self._under_way: tuple[int, UnderWay] | None = None  # the step, and its save
         self._failures = 0
         self._safe = start
@@ -116,6 +118,8 @@ class Saving:
             if error is None:
                 raise
             error.add_note(str(problem))
+        finally:
+            self._thread.shutdown(wait=False)
 
     def checkpoint(self, progress: Progress) -> None:
         """Begin to save progress, once the save before has ended. StorageFailedError when it fails for the third time in a row.
@@ -130,7 +134,7 @@ class Saving:
 
     def look(self) -> None:
         """Take note of how the save under way ended, if it has."""
-        if self._under_way is not None and self._under_way[1].done:
+        if self._under_way is not None and self._under_way[1].done():
             self.settle()
 
     def settle(self) -> None:
@@ -139,7 +143,7 @@ class Saving:
             return
         step, save = self._under_way
         try:
-            saved = save.wait()
+            saved = save.result()
         except StorageError as error:
             self._under_way = None
             self._failed(step, error)

@@ -16,7 +16,6 @@ from dbp import Network
 from dbp.data.encoding import Encoding
 from dbp.data.rows import EncodedRows
 from dbp.optimizers.registry import METHODS
-from dbp.storage.alongside import Beside
 from dbp.sums.batches import BatchSampler
 from dbp.sums.fingerprint import kernel_fingerprint
 from dbp.sums.messages import Part, SumTask, TrainingWork, Workload
@@ -98,7 +97,7 @@ class Problem:
         checkpoint_every: int,
         more_rules: Sequence[StoppingRule] = (),
         clock: Any = lambda: 0.0,
-        begin: Begin = Beside,
+        begin: Begin | None = None,
     ) -> Coordinator:
         """Return the real coordinator of this job, put together as `Run` does."""
         shards = Shards(self.rows, self.shards)

@@ -29,7 +29,6 @@ class SimulatedSave:
         if not self._late:
             self._write()
 
-    @property
     def done(self) -> bool:
         """Whether it has ended; asking is what lets time pass for it."""
         if self._world.saving and self._looks == 0:
@@ -37,7 +36,7 @@ class SimulatedSave:
         self._looks = max(self._looks - 1, 0)
         return not self._world.saving
 
-    def wait(self) -> Saved:
+    def result(self) -> Saved:
         """See `UnderWay`."""
         if self._world.saving:
             self._write()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from dbp.errors import LeaseLostError, StorageError, StorageFailedError
-from dbp.storage.alongside import Beside
 from dbp.training import saving
 from dbp.training.coordinator import Progress
 from dbp.training.saving import Saved, Saving
@@ -43,12 +42,14 @@ def ignored(what: object) -> None:
     pass
 
 
-def at_once(call: Callable[[], Saved]) -> Beside[Saved]:
-    """Make the call beside this thread, and wait for its end."""
-    beside = Beside(call)
-    with suppress(StorageError):
-        beside.wait()
-    return beside
+def at_once(call: Callable[[], Saved]) -> Future[Saved]:
+    """Make the call here and now."""
+    future: Future[Saved] = Future()
+    try:
+        future.set_result(call())
+    except StorageError as error:
+        future.set_exception(error)
+    return future
 
 
 def progress(step: int) -> Progress:
@@ -199,19 +200,29 @@ def test_a_second_interrupt_leaves_and_the_first_waits() -> None:
     """An interrupt while a save is waited for does not lose it: whoever waits again finds how it ended."""
     store, told = Slow(), []
 
-    class Interrupted(Beside[Saved]):
-        interrupts = 1
+    class Interrupted:
+        def __init__(self, future: Future[Saved]) -> None:
+            self.future, self.interrupts = future, 1
 
-        def wait(self) -> Saved:
+        def done(self) -> bool:
+            return self.future.done()
+
+        def result(self) -> Saved:
             if self.interrupts:
                 self.interrupts -= 1
                 raise KeyboardInterrupt
-            return super().wait()
+            return self.future.result()
 
     threading.Timer(0.1, store.may_end.set).start()
 
     def run() -> None:
-        with Saving(store, lambda saved: told.append(saved.step), ignored, 0, Interrupted) as kept:
+        with (
+            ThreadPoolExecutor(1) as thread,
+            Saving(
+                *(store, lambda saved: told.append(saved.step), ignored, 0),
+                lambda call: Interrupted(thread.submit(call)),
+            ) as kept,
+        ):
             kept.checkpoint(progress(1))
             kept.settle()
 
