@@ -31,7 +31,7 @@ COUNTERS = {
     "dbp_steps_total": "Steps computed; those computed again after a restart count again.",
     "dbp_worker_losses_total": "Workers that died.",
     "dbp_checkpoints_total": "Checkpoints written.",
-    "dbp_checkpoint_seconds_total": "Seconds in which training waited for checkpoints.",
+    "dbp_checkpoint_seconds_total": "Seconds that checkpoints took, beside training.",
 }
 
 

@@ -117,7 +117,8 @@ class Saving:
         except Exception as problem:
             if error is None:
                 raise
-            error.add_note(str(problem))
+            if problem is not error:  # a lost lease ends the run and its checkpoint with the same word
+                error.add_note(str(problem))
         finally:
             self._thread.shutdown(wait=False)
 
