@@ -6,6 +6,7 @@ What it unpacks to is a file without a name, which vanishes with the process, ho
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,19 +51,9 @@ class UnpackedFile(TableFile):
         return self._packed.fingerprint(edge_bytes)
 
     def _unpack(self) -> BinaryIO:
-        try:
-            target: BinaryIO = tempfile.TemporaryFile(prefix="dbp-table-")  # noqa: SIM115 -- it is this object's
-        except OSError as error:
-            raise storage_error("unpack a table", Path(tempfile.gettempdir()), error) from error
         with self._packed.open_ranges() as packed:
-            try:
-                source = pa.CompressedInputStream(pa.PythonFile(packed, "r"), PACKINGS[self._packing])
-                while chunk := self._read(source):
-                    _write(target, chunk)
-                target.flush()
-            except BaseException:
-                target.close()
-                raise
+            source = pa.CompressedInputStream(pa.PythonFile(packed, "r"), PACKINGS[self._packing])
+            target = nameless_copy(lambda: self._read(source))
         if target.tell() == 0:
             raise DataError(f"{self.path}: unpacks to nothing; expected a table")
         return target
@@ -77,8 +68,26 @@ class UnpackedFile(TableFile):
             ) from error
 
 
+def nameless_copy(read: Callable[[], bytes]) -> BinaryIO:
+    """Return a file without a name with all that `read` returns, until it returns nothing. StorageError when there is no room."""
+    try:
+        target: BinaryIO = tempfile.TemporaryFile(prefix="dbp-table-")  # noqa: SIM115 -- it is the caller's
+    except OSError as error:
+        raise storage_error("unpack a table", Path(tempfile.gettempdir()), error) from error
+    try:
+        while chunk := read():
+            _write(target, chunk)
+        _write(target, b"")
+    except BaseException:
+        target.close()
+        raise
+    return target
+
+
 def _write(target: BinaryIO, chunk: bytes) -> None:
     try:
         target.write(chunk)
+        if not chunk:
+            target.flush()
     except OSError as error:
         raise storage_error("unpack a table", Path(tempfile.gettempdir()), error) from error
