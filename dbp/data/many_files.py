@@ -215,7 +215,7 @@ def _scans(files: FileSet, form: Format, file_of: FileOf) -> list[TextScan] | No
         return None
     with _at_once(files) as pool:
         opened = list(pool.map(lambda name: file_of(files.full(name)), files.names))
-        if sum(pool.map(lambda file: file.size(), opened)) <= text_scan.LEAST_BYTES:
+        if form.text_bytes(sum(pool.map(lambda file: file.size(), opened))) <= text_scan.LEAST_BYTES:
             return None  # nor are the headers read twice
         scans = [scan for scan in pool.map(form.scan, opened) if scan]
     return scans if len(scans) == len(files.names) and is_large(scans) else None

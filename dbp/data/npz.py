@@ -88,8 +88,7 @@ class NpzTable:
         DataError when arrays are missing, of wrong shapes, or hold Python objects.
         """
         if isinstance(learnt, NpzLearnt):
-            if source.size() != learnt.size:
-                raise DataError(f"{source.path}: {source.size():,} bytes; it had {learnt.size:,} when the job began")
+            source.require_size(learnt.size)
             return cls(source, learnt)
         path, found = source.path, {array.name: array for array in _found(source)}
         if "x" not in found or set(found) - {"x", "y"}:

@@ -169,7 +169,12 @@ class TextScan:
         """Return that of a file as it is now."""
         return cls(source, source.size(), rows)
 
-    def tasks(self) -> list[RangeTask]:
+    @property
+    def weight(self) -> int:
+        """How many bytes are to be looked through, about."""
+        return max(self.size - self.rows.begin, 0)
+
+    def tasks(self) -> Sequence[RangeTask]:
         """Return what is to be done, in the order of the file. The first range begins with a row."""
         starts = range(self.rows.begin, self.size, RANGE_BYTES)
         return [
@@ -204,14 +209,17 @@ class TextScan:
                 found.append(result)
                 end, place = result.end, place + result.index.row_count
             told(task.stop)
-        if self.source.size() != self.size:
-            raise DataError(_changed(self.source.path, self.source.size(), self.size))
+        require_same_size(self.source, self.size)
         return self._learnt(found)
 
     def _learnt(self, found: Sequence[RangeFound]) -> object:
         index = joined([each.index for each in found]) if found else IndexBuilder(self.rows.begin).index()
         facts = [each.facts for each in found if each.facts is not None]
-        return self.rows.learnt(self.source.path, self.size, index, self.rows.merged(facts) if facts else None)
+        size = self._text_size(index)
+        return self.rows.learnt(self.source.path, size, index, self.rows.merged(facts) if facts else None)
+
+    def _text_size(self, index: TextIndex) -> int:
+        return self.size
 
 
 Again = Callable[[RangeTask], RangeFound | None]
@@ -239,7 +247,7 @@ class Looking:
 
 def is_large(scans: Sequence[TextScan]) -> bool:
     """Whether others are to look through files."""
-    return sum(max(scan.size - scan.rows.begin, 0) for scan in scans) > LEAST_BYTES
+    return sum(scan.weight for scan in scans) > LEAST_BYTES
 
 
 def look_through(scans: Sequence[TextScan], lookers: Lookers, path: str) -> list[object]:
@@ -255,6 +263,12 @@ def look_through(scans: Sequence[TextScan], lookers: Lookers, path: str) -> list
             learnt.append(scan.put_together(results, lambda task: next(lookers.results([task])), told))
             before += scan.size
     return learnt
+
+
+def require_same_size(source: TableFile, size: int) -> None:
+    """Raise DataError where a file is not as large as when reading it began."""
+    if source.size() != size:
+        raise DataError(_changed(source.path, source.size(), size))
 
 
 def _changed(path: str, seen: int, expected: int) -> str:
