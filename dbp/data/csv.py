@@ -99,6 +99,10 @@ class CsvTable:
                     yield batch.slice(first, min(BATCH_ROWS, high - first)).select(list(columns))
                 row += batch.num_rows
 
+    def has_ranges(self) -> bool:
+        """See `Table`."""
+        return self._source.has_ranges()
+
     def fingerprint(self) -> str:
         """See `Table`."""
         return self._source.fingerprint()

@@ -78,8 +78,9 @@ class Dataset:
     ) -> Dataset:
         """Open the tables and check all that their metadata and their first rows can tell. DataError names file and column.
 
-        `features` may hold patterns. With a `split`, the column that it names is read here, once. `lookers` look through large
-        tables of text; before they do so, columns are checked by the first rows, and `foreseen` hears of a dataset of those only.
+        `features` may hold patterns. With a `split`, the column that it names is read, once. `lookers` look through large
+        tables, for that and where they are text; before they do so, columns are checked by the first rows, and `foreseen` hears
+        of a dataset.
         """
         options = NO_OPTIONS if columns is None else columns
 
@@ -116,7 +117,9 @@ class Dataset:
         if split is not None and isinstance(validation, float):
             from dbp.data.held_out import marks
 
-            held_out = pack_marks(marks(table, split, dataset.targets[0], validation, seed))
+            if lookers is not None and foreseen is not None:
+                foreseen(dataset)
+            held_out = pack_marks(marks(table, split, dataset.targets[0], validation, seed, lookers))
             dataset = dataset._with(held_out=held_out)
         return dataset
 

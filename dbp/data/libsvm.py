@@ -157,6 +157,10 @@ class LibsvmTable:
                 arrays.append(pa.array(dense[int(name) - self._learnt.first]))
         return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
+    def has_ranges(self) -> bool:
+        """See `Table`."""
+        return self._source.has_ranges()
+
     def fingerprint(self) -> str:
         """See `Table`."""
         return self._source.fingerprint()

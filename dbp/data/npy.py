@@ -53,6 +53,10 @@ class NpyTable:
                 arrays = self._matrix.read(file, self.path, first, min(many, stop - first), chosen)
                 yield pa.record_batch([np.ascontiguousarray(array) for array in arrays], names=list(columns))
 
+    def has_ranges(self) -> bool:
+        """See `Table`."""
+        return self._source.has_ranges()
+
     def fingerprint(self) -> str:
         """See `Table`."""
         return self._source.fingerprint()

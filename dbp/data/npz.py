@@ -125,6 +125,10 @@ class NpzTable:
             self._unpacked[array.member] = _unpack(self._source, array)
         return open(f"/proc/self/fd/{self._unpacked[array.member].fileno()}", "rb")
 
+    def has_ranges(self) -> bool:
+        """See `Table`."""
+        return self._source.has_ranges() and not any(array.packed for array in self._learnt.arrays)
+
     def fingerprint(self) -> str:
         """See `Table`."""
         return self._source.fingerprint()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from dbp.data import text_index
 from dbp.data.table import Table
@@ -91,6 +91,11 @@ class RangeTask:
     start: int
     stop: int
     place: int | None  # the number of the row that begins at `start`, from 0; None: it is not known whether one does
+
+    @property
+    def path(self) -> str:
+        """The path of the file, for messages."""
+        return self.source.path
 
     def __call__(self) -> RangeFound | None:
         """Return what is found; None where `place` is None, and no guess leads to rows that can be read. DataError."""
@@ -222,13 +227,28 @@ class TextScan:
         return self.size
 
 
+Answer = TypeVar("Answer")
+Found = TypeVar("Found", covariant=True)
 Again = Callable[[RangeTask], RangeFound | None]
+
+
+class LookTask(Protocol[Found]):
+    """Something to be done with a large table. Can be pickled."""
+
+    @property
+    def path(self) -> str:
+        """The table's, for messages."""
+        ...
+
+    def __call__(self) -> Found:
+        """Do it. DataError."""
+        ...
 
 
 class Lookers(Protocol):
     """Those who look through large tables."""
 
-    def results(self, tasks: Sequence[RangeTask]) -> Generator[RangeFound | None]:
+    def results(self, tasks: Sequence[LookTask[Answer]]) -> Generator[Answer]:
         """Yield what each task returns, in their order. Raises what a task raises. Closed where no more are wanted."""
         ...
 

@@ -17,7 +17,7 @@ import ray
 from small_jobs import small_job, write_table
 
 import dbp
-from dbp.data import text_scan
+from dbp.data import split_column, text_scan
 from dbp.data.csv import CsvTable
 from dbp.data.open_table import open_table
 from dbp.data.table_file import LocalFile
@@ -85,6 +85,14 @@ def test_compressed_text_is_unpacked_by_the_workers(tmp_path: Path, monkeypatch:
     assert together.parameters_sha256 == alone.parameters_sha256
     size = (tmp_path / "t.csv.gz").stat().st_size
     assert (watcher.read[0], watcher.read[-1]) == ((0, size), (size, size))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_workers_read_the_column_that_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = small_job(tmp_path, STEPS, "data.validation_split={group: c}")
+    alone = dbp.train(job, job_id="alone", workers=0).summary
+    monkeypatch.setattr(split_column, "_coded", lambda *rows: pytest.fail("read by the coordinator"))
+    assert dbp.train(job, job_id="together", workers=2).summary.parameters_sha256 == alone.parameters_sha256
 
 
 @dataclass(frozen=True)
