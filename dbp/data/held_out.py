@@ -17,6 +17,7 @@ from dbp.errors import DataError
 from dbp.seeds import generator
 
 Marks = NDArray[np.bool_]
+_PIECE_ROWS = 1 << 20
 
 
 def marks(table: Table, rule: SplitRule, target: str, share: float, seed: int, lookers: Lookers | None = None) -> Marks:
@@ -45,7 +46,7 @@ def groups(codes: Codes, share: float, seed: int, where: str) -> Marks:
 
     `codes` (rows,) number the groups from 0, without gaps. At least one group goes to each part.
     """
-    sizes = np.bincount(codes)
+    sizes = _sizes(codes)
     if len(sizes) < 2:
         raise DataError(f"{where} has one group only; expected two or more, so that one can be held out")
     wanted, held = wanted_rows(len(codes), share), 0
@@ -77,7 +78,7 @@ def stratified(codes: Codes, share: float, seed: int) -> Marks:
 
     `codes` (rows,) number the classes from 0, in order.
     """
-    sizes = np.bincount(codes)
+    sizes = _sizes(codes)
     exact = sizes * share
     counts = np.floor(exact).astype(np.int64)
     order = np.argsort(-(exact - counts), kind="stable")  # largest remainder first; equal ones by class
@@ -94,3 +95,12 @@ def stratified(codes: Codes, share: float, seed: int) -> Marks:
             rows = np.flatnonzero(codes == label)
             held[generator(seed, "validation-class", label).permutation(rows)[:count]] = True
     return held
+
+
+def _sizes(codes: Codes) -> NDArray[np.int64]:
+    """Return how many rows have each code; a piece at a time, since numpy would make an int64 of every row."""
+    pieces = [np.bincount(codes[start : start + _PIECE_ROWS]) for start in range(0, len(codes), _PIECE_ROWS)]
+    sizes = np.zeros(max(map(len, pieces)), dtype=np.int64)
+    for piece in pieces:
+        sizes[: len(piece)] += piece
+    return sizes

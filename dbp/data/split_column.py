@@ -25,7 +25,7 @@ from dbp.data.table import Table
 from dbp.data.text_scan import Lookers
 from dbp.errors import DataError
 
-Codes = NDArray[np.int64]
+Codes = NDArray[np.integer[Any]]  # of the smallest type that will do
 Times = NDArray[np.int64] | NDArray[np.float64]
 _CELL_BYTES = 8  # about
 
@@ -35,7 +35,7 @@ class Coded:
     """The values of some rows: those that are different, and for each row the place of its own among them."""
 
     values: list[Any]  # Any: text, numbers or dates, which can be ordered
-    places: NDArray[np.unsignedinteger[Any]]  # (rows,)
+    places: Codes  # (rows,)
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,13 @@ class ColumnTask:
 def codes_of(table: Table, name: str, lookers: Lookers | None = None) -> Codes:
     """Return the number of each row's value among the column's sorted values (rows,). DataError."""
     known: dict[Any, int] = {}
-    pieces = []
+    parts: list[tuple[Codes, Codes]] = []
     for part in _parts(table, name, "codes", lookers):
         assert isinstance(part, Coded)
-        places = np.array([known.setdefault(value, len(known)) for value in part.values], dtype=np.int64)
-        pieces.append(places[part.places])
-    ranks = np.empty(len(known), dtype=np.int64)
+        parts.append((np.array([known.setdefault(value, len(known)) for value in part.values], np.int64), part.places))
+    ranks = np.empty(len(known), dtype=np.min_scalar_type(len(known)))
     ranks[[known[value] for value in sorted(known)]] = np.arange(len(known))
-    codes: Codes = ranks[np.concatenate(pieces)]
+    codes: Codes = np.concatenate([ranks[numbers_of_values][places] for numbers_of_values, places in parts])
     return codes
 
 
