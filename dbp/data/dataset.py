@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from dbp.data.vocabulary import Vocabulary
 
 Part = Literal["train", "validation"]
-MOST_SPLIT_ROWS = 999_999_999  # numpy draws no multivariate hypergeometric numbers beyond
 
 
 @dataclass(frozen=True)
@@ -110,10 +109,12 @@ class Dataset:
             tables.append(other)
         if compact:
             dataset = dataset._compacted(tables)
+        from dbp.data.checks import check_first_rows, require_rows
+
         for each in tables:
-            dataset._check_rows(each)
+            require_rows(each, validation)
             dataset._check_types(each)
-        dataset._check_first_rows()
+        check_first_rows(table, dataset.plans, lambda plan: dataset._first_classes[plan.name])
         if split is not None and isinstance(validation, float):
             from dbp.data.held_out import marks
 
@@ -284,13 +285,16 @@ class Dataset:
 
         With an `adopted` encoding, another table's rows say which classes of a category are known: those are seen to by `encode`.
         """
+        from dbp.data.checks import feature_problems
+
         bad = {(self._train_table.path, name): cells for name, cells in training.bad.items()}
         for name, cells in (validation.bad if validation is not None else {}).items():
             place = (self._table("validation").path, name)
             bad[place] = cells.merged(bad.get(place))  # with a share held out, both parts are of one file
         problems = [f"{path}: {cells.describe(name)}" for (path, name), cells in bad.items()]
-        problems += self._feature_problems(training, None if adopted else validation)
-        paths = (self._train_table.path, self._table("validation").path)
+        tables = (self._train_table, self._table("validation"))
+        problems += feature_problems(tables, self.plans, self.columns, training, None if adopted else validation)
+        paths = (tables[0].path, tables[1].path)
         if self.task == "classification" and self.targets[0] not in training.bad:
             problems += class_problems(paths, self.targets[0], training, validation)
         if self.task == "multilabel":
@@ -301,36 +305,6 @@ class Dataset:
             )
         if problems:
             raise DataError("\n".join(problems))
-
-    def _feature_problems(self, training: ColumnSummary, validation: ColumnSummary | None) -> list[str]:
-        from dbp.data.checks import category_problems, empty_columns
-
-        tables = (self._train_table, self._table("validation"))
-        empty = empty_columns(self._train_table.path, self.plans, training)
-        return [*empty, *category_problems(tables, self.plans, self.columns, training, validation)]
-
-    def _check_first_rows(self) -> None:
-        """Raise DataError for a column of numbers that is text because of cells that are none."""
-        from dbp.data.checks import looks_numeric, why_no_number
-
-        for plan in self.plans:
-            if plan.kind == "category" and not plan.named:
-                found = self._first_classes[plan.name]
-                if not found.over and looks_numeric(self._train_table, plan, found):
-                    raise DataError(f"{self._train_table.path}: {why_no_number(self._train_table, plan.name)}")
-
-    def _check_rows(self, table: Table) -> None:
-        if table.row_count == 0:
-            raise DataError(f"{table.path}: has columns but no rows; expected at least one")
-        if isinstance(self.validation, float) and table.row_count < 2:
-            raise DataError(
-                f"{table.path}: 1 row cannot be split for data.validation {self.validation}; expected 2 or more"
-            )
-        if isinstance(self.validation, float) and table.row_count > MOST_SPLIT_ROWS:
-            raise DataError(
-                f"{table.path}: {table.row_count} rows cannot be split for data.validation {self.validation}; expected at "
-                f"most {MOST_SPLIT_ROWS}. Name a validation table instead"
-            )
 
     @property
     def _amounts(self) -> tuple[str, ...]:
