@@ -203,7 +203,6 @@ class Dataset:
 
     def fitted_encoding(self, summary: ColumnSummary, standardize: bool, standardize_target: bool) -> Encoding:
         """Return the encoding that the summary of the training rows makes of the columns."""
-        schema = self._train_table.schema
         return Encoding.from_summary(
             summary,
             features=self.features,
@@ -214,7 +213,7 @@ class Dataset:
             counts=self.counts,
             plans=self.plans,
             options=self.columns,
-            zoned=[plan.name for plan in self.plans if plan.kind == "date" and _is_zoned(schema, plan.name)],
+            zoned=[plan.name for plan in self.plans if plan.zoned],
         )
 
     @property
@@ -387,9 +386,3 @@ class Dataset:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-
-
-def _is_zoned(schema: pa.Schema, name: str) -> bool:
-    from dbp.data.dates import is_zoned
-
-    return is_zoned(schema.field(name).type)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dbp.data import text_scan
 from dbp.data.columns import BadCells, bad_numbers, is_number, is_text, numbers, plain_labels
-from dbp.data.dates import is_date, moments
+from dbp.data.dates import is_date, moments, says_zone
 from dbp.data.many_files import ManyFiles
 from dbp.data.open_table import open_table
 from dbp.data.table import Table
@@ -27,6 +27,7 @@ from dbp.errors import DataError
 
 Codes = NDArray[np.integer[Any]]  # of the smallest type that will do
 Times = NDArray[np.int64] | NDArray[np.float64]
+Kind = Literal["codes", "times", "moments"]  # moments: times that know their time zone
 _CELL_BYTES = 8  # about
 
 
@@ -45,7 +46,7 @@ class ColumnTask:
     path: str
     learnt: object | None
     name: str
-    kind: Literal["codes", "times"]
+    kind: Kind
     start: int
     stop: int
 
@@ -55,8 +56,9 @@ class ColumnTask:
 
     def read(self, table: Table) -> Coded | Times:
         """Return that of an open table."""
-        read = _coded if self.kind == "codes" else _times
-        return read(table, self.name, self.start, self.stop)
+        if self.kind == "codes":
+            return _coded(table, self.name, self.start, self.stop)
+        return _times(table, self.name, self.start, self.stop, self.kind == "moments")
 
 
 def codes_of(table: Table, name: str, lookers: Lookers | None = None) -> Codes:
@@ -74,13 +76,11 @@ def codes_of(table: Table, name: str, lookers: Lookers | None = None) -> Codes:
 
 def times_of(table: Table, name: str, lookers: Lookers | None = None) -> Times:
     """Return each row's time (rows,): microseconds since 1970, or the column's own numbers. DataError."""
-    times: Times = np.concatenate(list(_parts(table, name, "times", lookers)))
+    times: Times = np.concatenate(list(_parts(table, name, "moments" if says_zone(table, name) else "times", lookers)))
     return times
 
 
-def _parts(
-    table: Table, name: str, kind: Literal["codes", "times"], lookers: Lookers | None
-) -> Iterator[Coded | Times]:
+def _parts(table: Table, name: str, kind: Kind, lookers: Lookers | None) -> Iterator[Coded | Times]:
     """Yield what the ranges of the table hold, in order."""
     row_bytes = _CELL_BYTES * len(table.schema)
     if lookers is None or table.row_count * row_bytes <= text_scan.LEAST_BYTES:
@@ -130,7 +130,7 @@ def _require_whole(table: Table, name: str, column: pa.Array, place: int) -> Non
         raise DataError(f"{table.path}: {cells.describe(name)}")
 
 
-def _times(table: Table, name: str, start: int, stop: int) -> Times:
+def _times(table: Table, name: str, start: int, stop: int, zoned: bool) -> Times:
     pieces: list[Times] = []
     place = start
     kind = table.schema.field(name).type
@@ -142,7 +142,7 @@ def _times(table: Table, name: str, start: int, stop: int) -> Times:
             values = numbers(column)
             bad = bad_numbers(column, values, rows)
         elif is_date(kind):
-            values, missing, bad = moments(column, rows)
+            values, missing, bad = moments(column, rows, zoned)
             if bad is None and missing.any():
                 places = np.flatnonzero(missing)
                 bad = BadCells(len(places), int(rows[places[0]]) + 1, "missing", "a time in each row, to split rows by")

@@ -207,6 +207,20 @@ def test_a_cell_that_others_meet_is_named_as_ever(by: By, column: str, tmp_path:
     assert told[0] == told[1]
 
 
+def test_times_of_text_with_a_zone_are_moments(tmp_path: Path) -> None:
+    """The later one is held out, whatever it looks like."""
+    when = [
+        "2024-01-02T01:00:00+05:00",
+        "2024-01-01T22:00:00Z",
+        "2024-01-01T10:00:00-08:00",
+        "2024-01-02T00:00:00+06:00",
+    ]
+    table = pa.table({"x": [1.0, 2, 3, 4], "when": when, "label": ["a", "b", "a", "b"]})
+    pyarrow.csv.write_csv(table, tmp_path / "t.csv")
+    dataset = _open(tmp_path / "t.csv", "time", "when", features=["x"])
+    assert dataset._read("validation", 0, 1)[1].tolist() == [1]
+
+
 def test_the_column_that_splits_is_no_feature_unless_it_is_named(tmp_path: Path) -> None:
     """Neither by default nor by a pattern."""
     pq.write_table(_table().drop_columns(["day"]), tmp_path / "t.parquet")
