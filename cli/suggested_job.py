@@ -19,7 +19,7 @@ def suggested_job(name: str, train: str, suggestion: Suggestion) -> str:
         f"  train: {_word(train)}",
         *(["  validation: 0.2                # a share of the rows is held out"] if suggestion.validates else []),
         *(["  validation_split: {stratify: true}   # the same share of each class"] if _stratifies(suggestion) else []),
-        f"  target: {_word(suggestion.target)}",
+        f"  target: {_targets(suggestion)}",
         *_columns(suggestion),
         f"task: {suggestion.task:<27}# {suggestion.why}",
         "network:",
@@ -41,6 +41,11 @@ def suggested_job(name: str, train: str, suggestion: Suggestion) -> str:
         "workers: 2                       # processes; 0: none but this one. Changes no bit of the result",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _targets(suggestion: Suggestion) -> str:
+    words = [_word(name) for name in suggestion.targets]
+    return words[0] if len(words) == 1 else f"[{', '.join(words)}]"
 
 
 def _stratifies(suggestion: Suggestion) -> bool:

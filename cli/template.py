@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import Template
 from typing import Literal
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "multilabel", "regression"]
 
 _TEMPLATE = Template(
     """\
@@ -108,6 +108,7 @@ _GAPS = {
 }  # keys (and their indent) whose comments stay aligned whatever the value
 _BY_TASK: dict[Task, dict[str, str]] = {
     "classification": {"target": "label", "loss": "cross_entropy", "rate": "0.5"},
+    "multilabel": {"target": "[urgent, paid]", "loss": "binary_cross_entropy", "rate": "0.5"},
     "regression": {"target": "y", "loss": "squared_error", "rate": "0.1"},
 }
 

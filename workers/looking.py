@@ -1,4 +1,4 @@
-"""Ray tasks that look through tables of text (`text_scan`), one CPU each; one that is lost is done again by another."""
+"""Ray tasks that look through large tables (`text_scan`, `split_column`), one CPU each; one that is lost is done again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from dbp.data.text_scan import RangeFound, RangeTask
+from dbp.data.text_scan import Answer, LookTask
 from dbp.errors import DataError, DbpError, InputError, WorkersLostError
 from dbp.workers.causes import cause_of
 from dbp.workers.nodes import NodeReport, differences, own_versions
@@ -26,7 +26,7 @@ class RayLookers:
         self._ahead, self._found_room = _AHEAD * workers, False
         self._options = {"num_cpus": 1, "max_retries": _TRIES - 1, "scheduling_strategy": "SPREAD", **(options or {})}
 
-    def results(self, tasks: Sequence[RangeTask]) -> Generator[RangeFound | None]:
+    def results(self, tasks: Sequence[LookTask[Answer]]) -> Generator[Answer]:
         """See `Lookers`. WorkersLostError where there is no room for a task, or those who do one die again and again."""
         if not self._found_room:
             self._find_room()
@@ -59,8 +59,8 @@ class RayLookers:
         self._found_room = True
 
 
-def _answer(asked: ray.ObjectRef) -> RangeFound | None:
-    answer: RangeFound | DbpError | None = _got(asked)
+def _answer(asked: ray.ObjectRef) -> Any:
+    answer = _got(asked)
     if isinstance(answer, DbpError):
         raise answer
     return answer
@@ -80,7 +80,7 @@ def _report() -> NodeReport:
     return NodeReport(str(ray.util.get_node_ip_address()), own_versions())
 
 
-def _look(task: RangeTask) -> RangeFound | DbpError | None:
+def _look(task: LookTask[Answer]) -> Answer | DbpError:
     """Do a task; return also what went wrong: Ray would wrap an error."""
     import pyarrow as pa
 
@@ -91,6 +91,6 @@ def _look(task: RangeTask) -> RangeFound | DbpError | None:
         return error
     except OSError as error:
         return DataError(
-            f"{task.source.path}: cannot be read ({error.strerror}) (on node {ray.util.get_node_ip_address()}; all workers must "
+            f"{task.path}: cannot be read ({error.strerror}) (on node {ray.util.get_node_ip_address()}; all workers must "
             "see the table)"
         )

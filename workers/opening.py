@@ -1,4 +1,4 @@
-"""Opening a job's tables: the workers look through large ones of text, before any of them has rows of its own."""
+"""Opening a job's tables: the workers look through large ones, before any of them has rows of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dbp.workers.preparation import largest_vector_bytes, open_dataset
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from dbp.data.text_scan import RangeFound, RangeTask
+    from dbp.data.text_scan import Answer, LookTask
     from dbp.workers.looking import RayLookers
     from dbp.workers.placement import Room
 
@@ -60,7 +60,7 @@ class Opening:
     def _need(self, dataset: Dataset) -> int:
         return max(largest_vector_bytes(member.job, dataset) for member in members(self._job))
 
-    def results(self, tasks: Sequence[RangeTask]) -> Generator[RangeFound | None]:
+    def results(self, tasks: Sequence[LookTask[Answer]]) -> Generator[Answer]:
         """See `Lookers`."""
         if self._lookers is None:
             self._lookers = self._ready()

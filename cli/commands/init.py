@@ -22,7 +22,7 @@ TaskOption = Annotated[
     Task | None,
     typer.Option(
         "--task",
-        help="What the network learns: a class, or a number.",
+        help="What the network learns: a class, several labels, or numbers.",
         show_default="classification; with --from, what the column suggests",
     ),
 ]
@@ -34,7 +34,12 @@ FromTable = Annotated[
 ]
 TargetColumn = Annotated[
     str | None,
-    typer.Option("--target", metavar="COLUMN", help="With --from: the column to predict.", show_default=False),
+    typer.Option(
+        "--target",
+        metavar="COLUMN[,COLUMN]",
+        help="With --from: the column to predict, or several.",
+        show_default=False,
+    ),
 ]
 
 
@@ -73,7 +78,7 @@ def _for_table(table: str, column: str | None, task: Task | None, file: Path) ->
     from dbp.cli.commands.inspect import job_name, looked_at
     from dbp.cli.suggested_job import suggested_job
     from dbp.data.open_table import open_table
-    from dbp.data.suggestion import likely_targets, suggest
+    from dbp.data.suggestion import likely_targets, named_targets, suggest
 
     if column is None:
         names = open_table(table).schema.names
@@ -83,7 +88,8 @@ def _for_table(table: str, column: str | None, task: Task | None, file: Path) ->
             f"{', ...' if len(names) > 12 else ''}; perhaps {likely}"
         )
     name = _name(file) if file.stem != "job" else job_name(table)
-    return suggested_job(name, _path_in(table, file.parent), suggest(looked_at(table), column, task))
+    profile = looked_at(table)
+    return suggested_job(name, _path_in(table, file.parent), suggest(profile, named_targets(column, profile), task))
 
 
 def _path_in(table: str, folder: Path) -> str:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 TargetColumn = Annotated[
     str | None,
     typer.Option(
-        "--target", metavar="COLUMN", help="The column to predict: adds memory and a job file.", show_default=False
+        "--target",
+        metavar="COLUMN[,COLUMN]",
+        help="The column to predict, or several: adds memory and a job file.",
+        show_default=False,
     ),
 ]
 Rows = Annotated[
@@ -29,14 +32,15 @@ WORKERS = (1, 2, 4, 8)
 def inspect(table: TablePath, target: TargetColumn = None, rows: Rows = None, json: Json = False) -> None:
     """Show what is in a table: columns, types, missing values, ranges, classes."""
     from dbp.cli.suggested_job import suggested_job
-    from dbp.data.suggestion import likely_targets, remarks, suggest
+    from dbp.data.suggestion import likely_targets, named_targets, remarks, suggest
 
     output = Output(json=json)
     profile = looked_at(table, rows)
-    suggestion = None if target is None else suggest(profile, target)
+    targets = () if target is None else named_targets(target, profile)
+    suggestion = suggest(profile, targets) if targets else None
     memory = {} if suggestion is None else memory_per_worker(table, suggestion)
     job = None if suggestion is None else suggested_job(job_name(table), table, suggestion)
-    said = remarks(profile, target)
+    said = remarks(profile, targets)
     if output.mode is Mode.JSON:
         columns = [column.to_json() for column in profile.columns]
         found = {"table": profile.path, "rows": profile.table_rows, "rows_looked_at": profile.rows, "columns": columns}

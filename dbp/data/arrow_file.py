@@ -71,6 +71,10 @@ class ArrowTable:
             place = self._first_rows[number] + 1
             raise DataError(f"{self.path}: damaged near row {place} ({_first_line(error)})") from error
 
+    def has_ranges(self) -> bool:
+        """See `Table`."""
+        return self._source.has_ranges()
+
     def fingerprint(self) -> str:
         """See `Table`."""
         return self._source.fingerprint()

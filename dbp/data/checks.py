@@ -1,8 +1,8 @@
-"""What the summaries of the rows show of category columns that cannot be used; and cells that should have been numbers."""
+"""What the number of rows, the first rows and the summaries of all show of tables and columns that cannot be used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,9 +12,33 @@ from dbp.data.columns import BadCells, is_text, plain_labels
 from dbp.data.statistics import ColumnSummary
 from dbp.data.table import BATCH_ROWS, Table
 from dbp.data.vocabulary import Vocabulary, count_classes
+from dbp.errors import DataError
 
 _ADVICE = "numbers; leave the column out of data.features, or turn it into numbers"
 _MOST_SHOWN = 5
+MOST_SPLIT_ROWS = 999_999_999  # numpy draws no multivariate hypergeometric numbers beyond
+
+
+def require_rows(table: Table, validation: float | str | None) -> None:
+    """Raise DataError for a table with no rows, or with a number of rows that cannot be split."""
+    if table.row_count == 0:
+        raise DataError(f"{table.path}: has columns but no rows; expected at least one")
+    if isinstance(validation, float) and table.row_count < 2:
+        raise DataError(f"{table.path}: 1 row cannot be split for data.validation {validation}; expected 2 or more")
+    if isinstance(validation, float) and table.row_count > MOST_SPLIT_ROWS:
+        raise DataError(
+            f"{table.path}: {table.row_count} rows cannot be split for data.validation {validation}; expected at "
+            f"most {MOST_SPLIT_ROWS}. Name a validation table instead"
+        )
+
+
+def check_first_rows(table: Table, plans: Sequence[FeaturePlan], classes: Callable[[FeaturePlan], Vocabulary]) -> None:
+    """Raise DataError for a column of numbers that is text because of cells that are none, by the classes among its first rows."""
+    for plan in plans:
+        if plan.kind == "category" and not plan.named:
+            found = classes(plan)
+            if not found.over and looks_numeric(table, plan, found):
+                raise DataError(f"{table.path}: {why_no_number(table, plan.name)}")
 
 
 def why_no_number(table: Table, name: str) -> str:
@@ -60,14 +84,27 @@ def looks_numeric(table: Table, plan: FeaturePlan, found: Vocabulary) -> bool:
     return not plan.named and is_text(kind) and found.spells_numbers
 
 
-def category_problems(
+def feature_problems(
     tables: tuple[Table, Table],
     plans: Sequence[FeaturePlan],
     options: ColumnOptions,
     training: ColumnSummary,
     validation: ColumnSummary | None,
 ) -> list[str]:
-    """Return what makes category columns unusable; `tables` are those of the training and of the validation rows."""
+    """Return what makes features unusable; `tables` are those of the training and of the validation rows."""
+    return [
+        *_empty_columns(tables[0].path, plans, training),
+        *_category_problems(tables, plans, options, training, validation),
+    ]
+
+
+def _category_problems(
+    tables: tuple[Table, Table],
+    plans: Sequence[FeaturePlan],
+    options: ColumnOptions,
+    training: ColumnSummary,
+    validation: ColumnSummary | None,
+) -> list[str]:
     problems = []
     for plan in plans:
         if plan.kind != "category" or plan.name in training.bad:
@@ -108,7 +145,7 @@ def _unknown(path: str, plan: FeaturePlan, options: ColumnOptions, known: Vocabu
     ]
 
 
-def empty_columns(path: str, plans: Sequence[FeaturePlan], summary: ColumnSummary) -> list[str]:
+def _empty_columns(path: str, plans: Sequence[FeaturePlan], summary: ColumnSummary) -> list[str]:
     """Return problems of columns of which no training row has a value to fill in missing ones from."""
     empty = {name for name, count in zip(summary.names, summary.counts, strict=True) if count == 0}
     return [

@@ -58,6 +58,7 @@ class Quantity(NamedTuple):
     part: DatePart | None = None
     fill: Fill | None = None  # what takes the place of a missing one; None: a missing one is refused
     least: float | None = None  # that it may be; None: any
+    zoned: bool = False  # of a date: whether it knows its time zone
 
     @property
     def name(self) -> str:
@@ -72,6 +73,7 @@ class FeaturePlan:
     name: str
     kind: Kind = "number"
     parts: tuple[DatePart, ...] = ()  # of a date
+    zoned: bool = False  # of a date: whether it knows its time zone
     fill: Fill | None = None
     indicator: bool = False  # whether a further input says where a value was missing
     missing_class: bool = False  # of a category: whether missing is a class of its own
@@ -83,7 +85,7 @@ class FeaturePlan:
         if self.kind == "category":
             return ()
         if self.kind == "date":
-            return tuple(Quantity(self.name, part, self.fill) for part in self.parts)
+            return tuple(Quantity(self.name, part, self.fill, zoned=self.zoned) for part in self.parts)
         return (Quantity(self.name, None, self.fill),)
 
 
@@ -177,7 +179,9 @@ def _plan(table: Table, name: str, options: ColumnOptions) -> FeaturePlan:
     if named and date is not None:
         raise DataError(f"{table.path}: column {name!r} is in data.categories and in data.dates; expected one of them")
     if date is not None:
-        plan = FeaturePlan(name, "date", parts=dict(options.dates)[date])
+        from dbp.data.dates import says_zone
+
+        plan = FeaturePlan(name, "date", parts=dict(options.dates)[date], zoned=says_zone(table, name))
     elif named or _is_category(kind):
         plan = FeaturePlan(name, "category", named=named)
     else:

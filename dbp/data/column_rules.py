@@ -109,15 +109,15 @@ class DateRule:
         """Return the inputs (rows, width) of a column. DataError for cells and types that cannot be used."""
         import pyarrow as pa
 
-        from dbp.data.columns import BadCells
+        from dbp.data.columns import BadCells, is_text
         from dbp.data.dates import date_parts, is_date, is_zoned
 
         if _is_empty(column):
             column = pa.nulls(len(column), pa.timestamp("us", "UTC" if self.zoned else None))
-        if not is_date(column.type) or is_zoned(column.type) != self.zoned:
+        if not is_date(column.type) or (not is_text(column.type) and is_zoned(column.type) != self.zoned):
             zone = "with a time zone" if self.zoned else "without a time zone"
             raise DataError(f"{source}: column {name!r} holds {column.type}; expected dates {zone}, as in training")
-        values, cells = date_parts(column, self.parts, places)
+        values, cells = date_parts(column, self.parts, places, self.zoned)
         missing = np.flatnonzero(np.isnan(values[:, 0]))
         if cells is None and self.fill is None and len(missing):
             cells = BadCells(len(missing), int(places[missing[0]]) + 1, "missing", "a date")

@@ -66,8 +66,7 @@ class CsvTable:
         DataError for a ragged row, a repeated column name, an open quote, text that is not UTF-8, or a file that has changed.
         """
         if isinstance(learnt, CsvLearnt):
-            if source.size() != learnt.size:
-                raise DataError(f"{source.path}: {source.size():,} bytes; it had {learnt.size:,} when the job began")
+            source.require_size(learnt.size)
             return cls(source, learnt)
         return cls.open(source, TextScan.of(source, cls.rows(source, delimiter)).here(), delimiter)
 
@@ -99,6 +98,10 @@ class CsvTable:
                 for first in range(low, high, BATCH_ROWS):
                     yield batch.slice(first, min(BATCH_ROWS, high - first)).select(list(columns))
                 row += batch.num_rows
+
+    def has_ranges(self) -> bool:
+        """See `Table`."""
+        return self._source.has_ranges()
 
     def fingerprint(self) -> str:
         """See `Table`."""

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from dbp.data.vocabulary import Vocabulary
 
 Part = Literal["train", "validation"]
-MOST_SPLIT_ROWS = 999_999_999  # numpy draws no multivariate hypergeometric numbers beyond
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,9 @@ class Dataset:
     ) -> Dataset:
         """Open the tables and check all that their metadata and their first rows can tell. DataError names file and column.
 
-        `features` may hold patterns. With a `split`, the column that it names is read here, once. `lookers` look through large
-        tables of text; before they do so, columns are checked by the first rows, and `foreseen` hears of a dataset of those only.
+        `features` may hold patterns. With a `split`, the column that it names is read, once. `lookers` look through large
+        tables, for that and where they are text; before they do so, columns are checked by the first rows, and `foreseen` hears
+        of a dataset.
         """
         options = NO_OPTIONS if columns is None else columns
 
@@ -109,14 +109,18 @@ class Dataset:
             tables.append(other)
         if compact:
             dataset = dataset._compacted(tables)
+        from dbp.data.checks import check_first_rows, require_rows
+
         for each in tables:
-            dataset._check_rows(each)
+            require_rows(each, validation)
             dataset._check_types(each)
-        dataset._check_first_rows()
+        check_first_rows(table, dataset.plans, lambda plan: dataset._first_classes[plan.name])
         if split is not None and isinstance(validation, float):
             from dbp.data.held_out import marks
 
-            held_out = pack_marks(marks(table, split, dataset.targets[0], validation, seed))
+            if lookers is not None and foreseen is not None:
+                foreseen(dataset)
+            held_out = pack_marks(marks(table, split, dataset.targets[0], validation, seed, lookers))
             dataset = dataset._with(held_out=held_out)
         return dataset
 
@@ -199,7 +203,6 @@ class Dataset:
 
     def fitted_encoding(self, summary: ColumnSummary, standardize: bool, standardize_target: bool) -> Encoding:
         """Return the encoding that the summary of the training rows makes of the columns."""
-        schema = self._train_table.schema
         return Encoding.from_summary(
             summary,
             features=self.features,
@@ -210,7 +213,7 @@ class Dataset:
             counts=self.counts,
             plans=self.plans,
             options=self.columns,
-            zoned=[plan.name for plan in self.plans if plan.kind == "date" and _is_zoned(schema, plan.name)],
+            zoned=[plan.name for plan in self.plans if plan.zoned],
         )
 
     @property
@@ -281,13 +284,16 @@ class Dataset:
 
         With an `adopted` encoding, another table's rows say which classes of a category are known: those are seen to by `encode`.
         """
+        from dbp.data.checks import feature_problems
+
         bad = {(self._train_table.path, name): cells for name, cells in training.bad.items()}
         for name, cells in (validation.bad if validation is not None else {}).items():
             place = (self._table("validation").path, name)
             bad[place] = cells.merged(bad.get(place))  # with a share held out, both parts are of one file
         problems = [f"{path}: {cells.describe(name)}" for (path, name), cells in bad.items()]
-        problems += self._feature_problems(training, None if adopted else validation)
-        paths = (self._train_table.path, self._table("validation").path)
+        tables = (self._train_table, self._table("validation"))
+        problems += feature_problems(tables, self.plans, self.columns, training, None if adopted else validation)
+        paths = (tables[0].path, tables[1].path)
         if self.task == "classification" and self.targets[0] not in training.bad:
             problems += class_problems(paths, self.targets[0], training, validation)
         if self.task == "multilabel":
@@ -298,36 +304,6 @@ class Dataset:
             )
         if problems:
             raise DataError("\n".join(problems))
-
-    def _feature_problems(self, training: ColumnSummary, validation: ColumnSummary | None) -> list[str]:
-        from dbp.data.checks import category_problems, empty_columns
-
-        tables = (self._train_table, self._table("validation"))
-        empty = empty_columns(self._train_table.path, self.plans, training)
-        return [*empty, *category_problems(tables, self.plans, self.columns, training, validation)]
-
-    def _check_first_rows(self) -> None:
-        """Raise DataError for a column of numbers that is text because of cells that are none."""
-        from dbp.data.checks import looks_numeric, why_no_number
-
-        for plan in self.plans:
-            if plan.kind == "category" and not plan.named:
-                found = self._first_classes[plan.name]
-                if not found.over and looks_numeric(self._train_table, plan, found):
-                    raise DataError(f"{self._train_table.path}: {why_no_number(self._train_table, plan.name)}")
-
-    def _check_rows(self, table: Table) -> None:
-        if table.row_count == 0:
-            raise DataError(f"{table.path}: has columns but no rows; expected at least one")
-        if isinstance(self.validation, float) and table.row_count < 2:
-            raise DataError(
-                f"{table.path}: 1 row cannot be split for data.validation {self.validation}; expected 2 or more"
-            )
-        if isinstance(self.validation, float) and table.row_count > MOST_SPLIT_ROWS:
-            raise DataError(
-                f"{table.path}: {table.row_count} rows cannot be split for data.validation {self.validation}; expected at "
-                f"most {MOST_SPLIT_ROWS}. Name a validation table instead"
-            )
 
     @property
     def _amounts(self) -> tuple[str, ...]:
@@ -410,9 +386,3 @@ class Dataset:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-
-
-def _is_zoned(schema: pa.Schema, name: str) -> bool:
-    from dbp.data.dates import is_zoned
-
-    return is_zoned(schema.field(name).type)

@@ -25,11 +25,7 @@ class Format:
 
     def read(self, file: TableFile, learnt: object | None = None) -> Table:
         """Open a table in a file. See `Table.learnt`."""
-        if self.packing is not None:
-            from dbp.data.unpacked import UnpackedFile
-
-            file = UnpackedFile(file, self.packing)
-        table: Table = self._class().open(file, learnt, **dict(self.options))
+        table: Table = self._class().open(self._text(file), learnt, **dict(self.options))
         return table
 
     def scan(self, file: TableFile) -> TextScan | None:
@@ -39,12 +35,36 @@ class Format:
         """
         if not self.is_text or not file.has_ranges():
             return None
-        return TextScan.of(file, self._class().rows(file, **dict(self.options)))
+        text = self._text(file)
+        rows = self._class().rows(text, **dict(self.options))
+        if self.packing is None:
+            return TextScan.of(file, rows)
+        from dbp.data.packed_scan import PackedScan
+        from dbp.data.unpacked import UnpackedFile
+
+        assert isinstance(text, UnpackedFile)
+        return PackedScan.of_packed(text, rows)
 
     @property
     def is_text(self) -> bool:
-        """Whether files are text of which ranges can be looked through."""
-        return self.packing is None and hasattr(self._class(), "rows")
+        """Whether files are text that others can look through."""
+        return hasattr(self._class(), "rows")
+
+    def text_bytes(self, size: int) -> int:
+        """Return how many bytes of text are in so many bytes of files, about."""
+        if self.packing is None:
+            return size
+        from dbp.data.unpacked import TEXT_PER_BYTE
+
+        return TEXT_PER_BYTE * size
+
+    def _text(self, file: TableFile) -> TableFile:
+        """Return what a file holds: what it unpacks to, where it is compressed."""
+        if self.packing is None:
+            return file
+        from dbp.data.unpacked import UnpackedFile
+
+        return file if isinstance(file, UnpackedFile) else UnpackedFile(file, self.packing)
 
     def agree(self, learnt: Sequence[object | None]) -> Sequence[object | None]:
         """Return what was learnt of files of one table, each column of one type in all of them."""

@@ -114,8 +114,7 @@ class LibsvmTable:
     def open(cls, source: TableFile, learnt: object | None = None) -> LibsvmTable:
         """Read the file once, unless it is `learnt`. DataError names the first row that cannot be read."""
         if isinstance(learnt, LibsvmLearnt):
-            if source.size() != learnt.size:
-                raise DataError(f"{source.path}: {source.size():,} bytes; it had {learnt.size:,} when the job began")
+            source.require_size(learnt.size)
             return cls(source, learnt)
         return cls.open(source, TextScan.of(source, cls.rows(source)).here())
 
@@ -157,6 +156,10 @@ class LibsvmTable:
             else:
                 arrays.append(pa.array(dense[int(name) - self._learnt.first]))
         return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+    def has_ranges(self) -> bool:
+        """See `Table`."""
+        return self._source.has_ranges()
 
     def fingerprint(self) -> str:
         """See `Table`."""

@@ -182,6 +182,15 @@ class ManyFiles:
     def _file(self, member: Member) -> TableFile:
         return self._file_of(self._learnt.files.full(member.name))
 
+    @property
+    def first_rows(self) -> Sequence[int]:
+        """The number of each file's first row, from 0, and how many rows there are."""
+        return self._first_rows
+
+    def has_ranges(self) -> bool:
+        """See `Table`. Its files are of one kind."""
+        return self._member(0).has_ranges()
+
     def fingerprint(self) -> str:
         """See `Table`. Over the names and contents of all files; over 256 MiB in all, of each file's size and its ends."""
         files = [(member, self._file(member)) for member in self._learnt.members]
@@ -215,7 +224,7 @@ def _scans(files: FileSet, form: Format, file_of: FileOf) -> list[TextScan] | No
         return None
     with _at_once(files) as pool:
         opened = list(pool.map(lambda name: file_of(files.full(name)), files.names))
-        if sum(pool.map(lambda file: file.size(), opened)) <= text_scan.LEAST_BYTES:
+        if form.text_bytes(sum(pool.map(lambda file: file.size(), opened))) <= text_scan.LEAST_BYTES:
             return None  # nor are the headers read twice
         scans = [scan for scan in pool.map(form.scan, opened) if scan]
     return scans if len(scans) == len(files.names) and is_large(scans) else None

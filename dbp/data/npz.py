@@ -1,130 +1,239 @@
-"""numpy archives: array x (n, F) and optionally y (n,) or (n, T). Columns are called x0, x1, ... and y, or y0, y1, ..."""
+"""numpy archives: array x (n, F) and optionally y (n,) or (n, T). Columns are called x0, x1, ... and y, or y0, y1, ...
+
+Opening one reads the archive's directory and the headers of its arrays. An array that is not compressed lies in the archive as in
+a .npy file, and rows are read from where they lie; a compressed one is unpacked once by each process that reads rows of it, into
+a file without a name.
+"""
 
 from __future__ import annotations
 
 import os
-import resource
+import shutil
+import struct
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
+from dataclasses import dataclass
 from math import prod
-from pathlib import Path
+from typing import IO, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dbp.data.matrix import BATCH_BYTES, Matrix, read_header
 from dbp.data.table import BATCH_ROWS
 from dbp.data.table_file import TableFile
+from dbp.data.text_scan import LEAST_BYTES
+from dbp.data.unpacked import nameless_copy
 from dbp.errors import DataError
+
+_CHUNK_BYTES = 1 << 20
+_MOST_DEFLATED = 1032  # bytes that one compressed byte can stand for
+_LOCAL_HEADER = struct.Struct("<26xHH")  # of a member: the lengths of its name and of more, which follow
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the header of a member says."""
+
+    name: str
+    member: str
+    shape: tuple[int, ...]
+    by_column: bool
+    dtype: np.dtype[np.generic]
+    offset: int  # in the archive, or in what a compressed member unpacks to
+    packed: bool
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of an archive."""
+
+    member: str
+    columns: tuple[str, ...]
+    matrix: Matrix
+    packed: bool
+
+
+@dataclass(frozen=True)
+class NpzLearnt:
+    """What opening an archive found out."""
+
+    size: int
+    arrays: tuple[Array, ...]
 
 
 class NpzTable:
-    """See `Table`. The arrays are read into memory when opened: an archive cannot be read in parts."""
+    """See `Table`."""
 
-    def __init__(self, source: TableFile, columns: dict[str, NDArray[np.generic]]) -> None:
-        self._source = source
+    def __init__(self, source: TableFile, learnt: NpzLearnt) -> None:
+        self._source, self._learnt = source, learnt
         self.path = source.path
-        self._columns = columns
-        self.row_count = len(next(iter(columns.values())))
-        self.schema = pa.schema([(name, pa.array(values[:0]).type) for name, values in columns.items()])
+        self.row_count = learnt.arrays[0].matrix.rows
+        self.schema = pa.schema(
+            [
+                (column, pa.array(np.empty(0, array.matrix.dtype.newbyteorder("="))).type)
+                for array in learnt.arrays
+                for column in array.columns
+            ]
+        )
+        self._unpacked: dict[str, BinaryIO] = {}
 
     @classmethod
     def open(cls, source: TableFile, learnt: object | None = None) -> NpzTable:
-        """Read the arrays. DataError when they are missing, of wrong shapes, or hold Python objects."""
-        path = source.path
-        arrays = _arrays(source.local(), path)
-        if "x" not in arrays or set(arrays) - {"x", "y"}:
+        """Read directory and headers, unless they are `learnt`; up to 64 MiB all bytes, to check them.
+
+        DataError when arrays are missing, of wrong shapes, or hold Python objects.
+        """
+        if isinstance(learnt, NpzLearnt):
+            source.require_size(learnt.size)
+            return cls(source, learnt)
+        path, found = source.path, {array.name: array for array in _found(source)}
+        if "x" not in found or set(found) - {"x", "y"}:
             raise DataError(
-                f"{path}: arrays {', '.join(sorted(arrays)) or 'none'}; expected x (rows, columns), and y for the targets"
+                f"{path}: arrays {', '.join(sorted(found)) or 'none'}; expected x (rows, columns), and y for the targets"
             )
-        columns = matrix_columns(path, "x", arrays["x"], always_numbered=True)
-        if "y" in arrays:
-            columns |= matrix_columns(path, "y", arrays["y"], always_numbered=False)
-            if len(arrays["y"]) != len(arrays["x"]):
-                raise DataError(f"{path}: x has {len(arrays['x'])} rows and y has {len(arrays['y'])}; expected as many")
-        return cls(source, columns)
+        chosen = [_array(path, found[name]) for name in ("x", "y") if name in found]
+        rows = [array.matrix.rows for array in chosen]
+        if rows[0] != rows[-1]:
+            raise DataError(f"{path}: x has {rows[0]} rows and y has {rows[1]}; expected as many")
+        return cls(source, NpzLearnt(source.size(), tuple(chosen)))
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """See `Table`. DataError where a compressed array is damaged."""
+        start, stop = max(start, 0), min(stop, self.row_count)
+        wanted = {array: [name for name in array.columns if name in columns] for array in self._learnt.arrays}
+        arrays = [array for array, names in wanted.items() if names]
+        many = min((array.matrix.rows_at_once for array in arrays), default=BATCH_ROWS)
+        with ExitStack() as stack:
+            files = [stack.enter_context(self._open(array)) for array in arrays]
+            for first in range(start, stop, many):
+                rows = min(many, stop - first)
+                found: dict[str, NDArray[np.generic]] = {}
+                for array, file in zip(arrays, files, strict=True):
+                    places = [array.columns.index(name) for name in wanted[array]]
+                    values = array.matrix.read(file, self.path, first, rows, places)
+                    found.update(zip(wanted[array], values, strict=True))
+                yield pa.record_batch({name: np.ascontiguousarray(found[name]) for name in columns})
+
+    def _open(self, array: Array) -> BinaryIO:
+        if not array.packed:
+            return self._source.open_ranges()
+        if array.member not in self._unpacked:
+            self._unpacked[array.member] = _unpack(self._source, array)
+        return open(f"/proc/self/fd/{self._unpacked[array.member].fileno()}", "rb")
+
+    def has_ranges(self) -> bool:
         """See `Table`."""
-        for first in range(max(start, 0), min(stop, self.row_count), BATCH_ROWS):
-            rows = slice(first, min(first + BATCH_ROWS, stop, self.row_count))
-            yield pa.record_batch({name: np.ascontiguousarray(self._columns[name][rows]) for name in columns})
+        return self._source.has_ranges() and not any(array.packed for array in self._learnt.arrays)
 
     def fingerprint(self) -> str:
         """See `Table`."""
         return self._source.fingerprint()
 
-    def learnt(self) -> None:
-        """See `Table`. An archive is read whole by whoever needs a row of it."""
+    def learnt(self) -> NpzLearnt:
+        """See `Table`."""
+        return self._learnt
 
     def reading_bytes(self, columns: Sequence[str]) -> int:
-        """See `Table`. All arrays are in memory."""
-        return sum(values.nbytes for values in self._columns.values())
+        """See `Table`. A batch of each array, and of its columns."""
+        return 3 * BATCH_BYTES * len(self._learnt.arrays)
 
 
-def _arrays(place: Path, path: str) -> dict[str, NDArray[np.generic]]:
+def _found(source: TableFile) -> list[_Found]:
+    """Return what the headers of all members say. DataError."""
     try:
-        with open(place, "rb") as file:
+        with source.open_ranges() as file:
             if file.read(2) != b"PK":
                 raise ValueError("no zip archive")
-        _check_sizes(place)
-        with np.load(place, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        odd = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-        if odd:
-            raise ValueError(f"{odd[0]} is no array")
+            with zipfile.ZipFile(file) as archive:
+                entries = archive.infolist()
+                found = [_look_at(file, archive, entry) for entry in entries]
+                if sum(entry.file_size for entry in entries) <= LEAST_BYTES:
+                    _check_bytes(archive)
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes reach zlib, zipfile and Python's tokenizer, each with errors of its own
-        raise DataError(f"{path}: damaged, or no .npz archive of plain arrays ({error})") from error
-    return arrays
+        raise DataError(f"{source.path}: damaged, or no .npz archive of plain arrays ({error})") from error
+    return found
 
 
-def _check_sizes(place: Path) -> None:
-    """Raise ValueError where the archive says that it unpacks to more than there is memory for, or an array to more than it holds.
-
-    A megabyte can unpack to a gigabyte: no memory is asked for before this is known.
-    """
-    with zipfile.ZipFile(place) as archive:
-        stated = sum(entry.file_size for entry in archive.infolist())
-        if stated > (most := _memory()):
-            raise ValueError(f"it unpacks to {stated:,} bytes, and {most:,} are free")
-        for entry in archive.infolist():
-            with archive.open(entry) as file:
-                version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(file)
-                if prod(shape) * dtype.itemsize > entry.file_size:
-                    raise ValueError(
-                        f"{entry.filename} says it has the shape {shape}, and is {entry.file_size:,} bytes"
-                    )
-
-
-def _memory() -> int:
-    """Return the bytes of memory that this process may still ask for, as /proc says: it knows no container's limit."""
-    limits = [limit for limit in resource.getrlimit(resource.RLIMIT_AS) if limit != resource.RLIM_INFINITY]
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        limits.append(next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")))
-    return min(limits, default=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+def _look_at(file: BinaryIO, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> _Found:
+    """Return what the header of a member says. ValueError where it does not fit the member's bytes; whatever damage raises."""
+    with archive.open(entry) as member:
+        try:
+            shape, by_column, dtype = read_header(member)
+        except ValueError as error:
+            raise ValueError(f"{entry.filename} is no array: {error}") from error
+        offset = member.tell()
+    if dtype.hasobject:
+        raise ValueError(f"{entry.filename} holds Python objects")
+    stated = offset + prod(shape) * dtype.itemsize
+    if stated != entry.file_size:
+        raise ValueError(f"{entry.filename} says it has the shape {shape}, and is {entry.file_size:,} bytes")
+    packed = entry.compress_type == zipfile.ZIP_DEFLATED
+    if not packed and entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{entry.filename} is compressed as numpy does not")
+    begin, size = _begin(file, entry), file.seek(0, os.SEEK_END)
+    room = min(entry.compress_size, size - begin) * (_MOST_DEFLATED if packed else 1)
+    if stated > room:  # before memory is asked for
+        raise ValueError(f"{entry.filename} says it is {stated:,} bytes, for which the file has no room")
+    if not packed:
+        offset += begin
+    return _Found(entry.filename.removesuffix(".npy"), entry.filename, shape, by_column, dtype, offset, packed)
 
 
-def matrix_columns(
-    path: str, name: str, array: NDArray[np.generic], always_numbered: bool
-) -> dict[str, NDArray[np.generic]]:
-    """Return the columns of an array by their names: x0, x1, ...; a vector's is `name`. DataError for other shapes and types."""
-    if array.ndim == 1 and not always_numbered:
-        array = array[:, None]
-        names = [name]
-    elif array.ndim == 2 and array.shape[1]:
-        names = [f"{name}{column}" for column in range(array.shape[1])]
+def _array(path: str, found: _Found) -> Array:
+    """Return where an array is, and its columns: x0, x1, ...; a vector's is y. DataError for other shapes and types."""
+    name, shape, dtype = found.name, found.shape, found.dtype
+    if len(shape) == 1 and name == "y":
+        columns = [name]
+    elif len(shape) == 2 and shape[1]:
+        columns = [f"{name}{column}" for column in range(shape[1])]
     else:
-        expected = "(rows, columns)" if always_numbered else "(rows,) or (rows, columns)"
-        raise DataError(f"{path}: {name} has shape {array.shape}; expected {expected}")
-    if array.dtype.kind not in "biufU":
-        raise DataError(f"{path}: {name} is of type {array.dtype}; expected numbers, booleans or text")
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        raise DataError(f"{path}: {name} is of type {array.dtype}; expected at most float64")
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # Arrow takes this machine's byte order only
-    return dict(zip(names, array.T, strict=True))
+        expected = "(rows, columns)" if name == "x" else "(rows,) or (rows, columns)"
+        raise DataError(f"{path}: {name} has shape {shape}; expected {expected}")
+    if dtype.kind not in "biufU":
+        raise DataError(f"{path}: {name} is of type {dtype}; expected numbers, booleans or text")
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        raise DataError(f"{path}: {name} is of type {dtype}; expected at most float64")
+    matrix = Matrix(shape[0], len(columns), dtype, found.by_column, found.offset)
+    return Array(found.member, tuple(columns), matrix, found.packed)
+
+
+def _begin(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
+    """Return where a member's bytes begin in an archive."""
+    file.seek(entry.header_offset)
+    name, more = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    return entry.header_offset + _LOCAL_HEADER.size + int(name) + int(more)
+
+
+def _check_bytes(archive: zipfile.ZipFile) -> None:
+    """Read all members, a piece at a time. zipfile raises an error where a checksum is not right."""
+    for entry in archive.infolist():
+        with archive.open(entry) as member:
+            while member.read(_CHUNK_BYTES):
+                pass
+
+
+def _unpack(source: TableFile, array: Array) -> BinaryIO:
+    needed = array.matrix.offset + array.matrix.rows * array.matrix.width * array.matrix.dtype.itemsize
+    place = tempfile.gettempdir()
+    if needed > (free := shutil.disk_usage(place).free):
+        raise DataError(
+            f"{source.path}: {array.member} unpacks to {needed:,} bytes, and {free:,} are free in {place}; set TMPDIR to a folder "
+            "with room, or save it with np.savez, not np.savez_compressed"
+        )
+    with source.open_ranges() as file, zipfile.ZipFile(file) as archive, archive.open(array.member) as member:
+        return nameless_copy(lambda: _read(source, member))
+
+
+def _read(source: TableFile, member: IO[bytes]) -> bytes:
+    try:
+        return member.read(_CHUNK_BYTES)
+    except OSError:
+        raise
+    except Exception as error:  # zlib's, zipfile's
+        raise DataError(f"{source.path}: damaged ({error})") from error

@@ -65,6 +65,10 @@ class ParquetTable:
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.path}: damaged near row {place + 1} ({_first_line(error)})") from error
 
+    def has_ranges(self) -> bool:
+        """See `Table`."""
+        return self._source.has_ranges()
+
     def fingerprint(self) -> str:
         """See `Table`."""
         return self._source.fingerprint()

@@ -192,7 +192,7 @@ def values_of(
     if quantity.part is None:
         values = numbers(column)
         return values, bad_numbers(column, values, row_numbers, quantity.least, missing_too=quantity.fill is not None)
-    parts, cells = date_parts(column, [quantity.part], row_numbers)
+    parts, cells = date_parts(column, [quantity.part], row_numbers, quantity.zoned)
     values = parts[:, 0]
     if cells is None and quantity.fill is None and np.isnan(values).any():
         places = np.flatnonzero(np.isnan(values))

@@ -11,7 +11,7 @@ from dbp.data.profile import MOST_VALUES, ColumnProfile, Profile
 from dbp.data.table import describe_missing
 from dbp.errors import InputError
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "multilabel", "regression"]
 MOST_NUMBER_CLASSES = 20  # a target of more different whole numbers is taken for a quantity
 RARE = 10  # classes of a category with fewer rows share an input
 FEW_CLASS_ROWS = 50  # of the rarest class: rows are then held out class by class
@@ -23,9 +23,9 @@ _NAMES_OF_TARGETS = re.compile(r"(^|[_\W])(target|label|class|y|outcome|response
 
 @dataclass(frozen=True)
 class Suggestion:
-    """How to learn `target` from a table; `why` is the reason for the task, `drop` columns and why they are no features."""
+    """How to learn `targets` from a table; `why` is the reason for the task, `drop` columns and why they are no features."""
 
-    target: str
+    targets: tuple[str, ...]
     task: Task
     why: str
     drop: tuple[tuple[str, str], ...]
@@ -38,24 +38,33 @@ class Suggestion:
     hidden: tuple[int, ...]
 
 
-def suggest(profile: Profile, target: str, task: Task | None = None) -> Suggestion:
-    """Return how to learn `target`. InputError where the table has no such column, or it can be no target."""
+def named_targets(text: str, profile: Profile) -> tuple[str, ...]:
+    """Return the columns that a person names as targets: one, or several with commas between them."""
     names = [column.name for column in profile.columns]
-    if target not in names:
-        raise InputError(f"{profile.path}: {describe_missing([target], names)}{_likely(names)}")
-    column = profile.column(target)
-    decided, why = _task(profile, column) if task is None else (task, "as asked for")
-    others = [each for each in profile.columns if each.name != target]
+    return (text,) if text in names else tuple(part.strip() for part in text.split(","))
+
+
+def suggest(profile: Profile, targets: Sequence[str], task: Task | None = None) -> Suggestion:
+    """Return how to learn `targets`. InputError where the table has no such columns, or they can be no targets."""
+    names = [column.name for column in profile.columns]
+    missing = [name for name in targets if name not in names]
+    if missing:
+        raise InputError(f"{profile.path}: {describe_missing(missing, names)}{_likely(names)}")
+    if len(set(targets)) < len(targets):
+        raise InputError(f"{profile.path}: target {max(targets, key=targets.count)!r} is named twice; expected it once")
+    columns = [profile.column(name) for name in targets]
+    decided, why = _task(profile, columns, task)
+    others = [each for each in profile.columns if each.name not in targets]
     drop = tuple((each.name, reason) for each in others if (reason := why_no_feature(each)) is not None)
     features = [each for each in others if each.name not in dict(drop)]
     if not features:
         raise InputError(
-            f"{profile.path}: no column to learn {target!r} from; expected numbers, text or dates beside it"
+            f"{profile.path}: no column to learn {' and '.join(map(repr, targets))} from; expected numbers, text or dates beside it"
         )
     categories = [each for each in features if each.kind == "text"]
-    least = min((column.counts or {}).values(), default=0)
+    least = min((columns[0].counts or {}).values(), default=0)
     return Suggestion(
-        target=target,
+        targets=tuple(targets),
         task=decided,
         why=why,
         drop=drop,
@@ -109,7 +118,33 @@ def _spells_number(text: str) -> bool:
     return True
 
 
-def _task(profile: Profile, column: ColumnProfile) -> tuple[Task, str]:
+def _task(profile: Profile, columns: Sequence[ColumnProfile], task: Task | None) -> tuple[Task, str]:
+    """Return what is to be learnt, and why. InputError where the columns do not go together, or with the task asked for."""
+    if task == "multilabel" and len(columns) == 1:
+        raise InputError(f"{profile.path}: one target for multilabel; expected two or more, with commas between them")
+    if task == "classification" and len(columns) > 1:
+        raise InputError(
+            f"{profile.path}: {len(columns)} targets for classification; expected one, or multilabel for labels of two classes each"
+        )
+    if task is not None:
+        return task, "as asked for"
+    if len(columns) == 1:
+        return _task_of(profile, columns[0])
+    for column in columns:
+        _task_of(profile, column)
+    if all(column.distinct == 2 for column in columns):
+        return "multilabel", "labels of two classes each"
+    if all(column.kind == "number" for column in columns):
+        return "regression", "numbers, not classes"
+    odd = next(column for column in columns if column.distinct != 2)
+    held = f"{odd.distinct} classes" if odd.kind != "number" else "numbers"
+    raise InputError(
+        f"{profile.path}: target {odd.name!r} holds {held}; expected labels of two classes each, or numbers in all targets. "
+        "Make a job for each"
+    )
+
+
+def _task_of(profile: Profile, column: ColumnProfile) -> tuple[Task, str]:
     where = f"{profile.path}: target {column.name!r}"
     if column.kind in ("date", "other") or column.present == 0:
         raise InputError(f"{where} holds {column.type if column.present else 'no value'}; expected classes or numbers")
@@ -140,13 +175,13 @@ def _likely(names: Sequence[str]) -> str:
     return f"; perhaps {' or '.join(map(repr, found))}?" if found else ""
 
 
-def remarks(profile: Profile, target: str | None) -> list[str]:
+def remarks(profile: Profile, targets: Sequence[str]) -> list[str]:
     """Return what a person should know of the columns, a sentence each."""
     said = []
     for column in profile.columns:
         name = repr(column.name)
         reason = why_no_feature(column)
-        if column.name == target:
+        if column.name in targets:
             if column.missing:
                 said.append(f"target {name} is missing in {_share(column)}; rows without one are refused")
             if column.counts and column.kind in ("text", "truth"):
@@ -159,7 +194,7 @@ def remarks(profile: Profile, target: str | None) -> list[str]:
             said.append(f"column {name}: {reason}; no feature")
         elif column.missing:
             said.append(f"column {name} is missing in {_share(column)}")
-    spreads = [c.deviation for c in profile.columns if c.kind == "number" and c.name != target and c.deviation > 0]
+    spreads = [c.deviation for c in profile.columns if c.kind == "number" and c.name not in targets and c.deviation > 0]
     if spreads and max(spreads) > 1e3 * min(spreads):
         said.append(
             f"numbers of very different sizes (deviations {min(spreads):.3g} to {max(spreads):.3g}): keep `standardize`"

@@ -45,6 +45,10 @@ class Table(Protocol):
         """Yield rows [start, stop) of some columns, in the file's order, in batches of at most BATCH_ROWS rows."""
         ...
 
+    def has_ranges(self) -> bool:
+        """Whether a process that opens it reads rows without those before them."""
+        ...
+
     def fingerprint(self) -> str:
         """Return a SHA-256 (hex) of the contents; see `file_fingerprint`."""
         ...

@@ -20,6 +20,11 @@ class TableFile(ABC):
     def size(self) -> int:
         """Return its bytes."""
 
+    def require_size(self, expected: int) -> None:
+        """Raise DataError where it is not as large as it was when somebody looked through it."""
+        if (size := self.size()) != expected:
+            raise DataError(f"{self.path}: {size:,} bytes; it had {expected:,} when the job began")
+
     @abstractmethod
     def open_ranges(self) -> BinaryIO:
         """Return an open file that reads what is asked for."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from dbp.data import text_index
 from dbp.data.table import Table
@@ -92,6 +92,11 @@ class RangeTask:
     stop: int
     place: int | None  # the number of the row that begins at `start`, from 0; None: it is not known whether one does
 
+    @property
+    def path(self) -> str:
+        """The path of the file, for messages."""
+        return self.source.path
+
     def __call__(self) -> RangeFound | None:
         """Return what is found; None where `place` is None, and no guess leads to rows that can be read. DataError."""
         if self.place is not None:
@@ -169,7 +174,12 @@ class TextScan:
         """Return that of a file as it is now."""
         return cls(source, source.size(), rows)
 
-    def tasks(self) -> list[RangeTask]:
+    @property
+    def weight(self) -> int:
+        """How many bytes are to be looked through, about."""
+        return max(self.size - self.rows.begin, 0)
+
+    def tasks(self) -> Sequence[RangeTask]:
         """Return what is to be done, in the order of the file. The first range begins with a row."""
         starts = range(self.rows.begin, self.size, RANGE_BYTES)
         return [
@@ -204,23 +214,41 @@ class TextScan:
                 found.append(result)
                 end, place = result.end, place + result.index.row_count
             told(task.stop)
-        if self.source.size() != self.size:
-            raise DataError(_changed(self.source.path, self.source.size(), self.size))
+        require_same_size(self.source, self.size)
         return self._learnt(found)
 
     def _learnt(self, found: Sequence[RangeFound]) -> object:
         index = joined([each.index for each in found]) if found else IndexBuilder(self.rows.begin).index()
         facts = [each.facts for each in found if each.facts is not None]
-        return self.rows.learnt(self.source.path, self.size, index, self.rows.merged(facts) if facts else None)
+        size = self._text_size(index)
+        return self.rows.learnt(self.source.path, size, index, self.rows.merged(facts) if facts else None)
+
+    def _text_size(self, index: TextIndex) -> int:
+        return self.size
 
 
+Answer = TypeVar("Answer")
+Found = TypeVar("Found", covariant=True)
 Again = Callable[[RangeTask], RangeFound | None]
+
+
+class LookTask(Protocol[Found]):
+    """Something to be done with a large table. Can be pickled."""
+
+    @property
+    def path(self) -> str:
+        """The table's, for messages."""
+        ...
+
+    def __call__(self) -> Found:
+        """Do it. DataError."""
+        ...
 
 
 class Lookers(Protocol):
     """Those who look through large tables."""
 
-    def results(self, tasks: Sequence[RangeTask]) -> Generator[RangeFound | None]:
+    def results(self, tasks: Sequence[LookTask[Answer]]) -> Generator[Answer]:
         """Yield what each task returns, in their order. Raises what a task raises. Closed where no more are wanted."""
         ...
 
@@ -239,7 +267,7 @@ class Looking:
 
 def is_large(scans: Sequence[TextScan]) -> bool:
     """Whether others are to look through files."""
-    return sum(max(scan.size - scan.rows.begin, 0) for scan in scans) > LEAST_BYTES
+    return sum(scan.weight for scan in scans) > LEAST_BYTES
 
 
 def look_through(scans: Sequence[TextScan], lookers: Lookers, path: str) -> list[object]:
@@ -255,6 +283,12 @@ def look_through(scans: Sequence[TextScan], lookers: Lookers, path: str) -> list
             learnt.append(scan.put_together(results, lambda task: next(lookers.results([task])), told))
             before += scan.size
     return learnt
+
+
+def require_same_size(source: TableFile, size: int) -> None:
+    """Raise DataError where a file is not as large as when reading it began."""
+    if source.size() != size:
+        raise DataError(_changed(source.path, source.size(), size))
 
 
 def _changed(path: str, seen: int, expected: int) -> str:

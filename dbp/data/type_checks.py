@@ -9,7 +9,7 @@ import pyarrow as pa
 from dbp.data.categories import same_family
 from dbp.data.checks import has_no_value, why_no_number
 from dbp.data.column_plan import FeaturePlan
-from dbp.data.columns import is_label, is_number
+from dbp.data.columns import is_label, is_number, is_text
 from dbp.data.dates import is_date, is_zoned
 from dbp.data.table import Table
 from dbp.errors import DataError
@@ -52,7 +52,7 @@ def _problem(table: Table, plan: FeaturePlan, schema: pa.Schema) -> str | None:
         alike = same_family(kind, trained)
     else:
         right, expected = is_date(kind), "dates, timestamps, or text such as 2026-11-25 08:30:00"
-        alike = is_zoned(kind) == is_zoned(trained)
+        alike = is_text(kind) or is_zoned(kind) == plan.zoned
     if right and alike:
         return None
     return f"column {plan.name!r} holds {kind}; expected {f'{trained}, as in training' if right else expected}"

@@ -41,8 +41,8 @@ class Failure:
     worth_trying_again: bool
 
 
-def understand(error: Exception) -> Failure:
-    """Return what an error of a store's library means."""
+def understand(error: Exception, scheme: str) -> Failure:
+    """Return what an error of the library of a scheme's store means."""
     names = {kind.__name__ for kind in type(error).__mro__}
     told = _first_line(error)
     if names & set(_NO_CREDENTIALS):
@@ -52,33 +52,67 @@ def understand(error: Exception) -> Failure:
             False,
         )
     if names & set(_UNREACHABLE):
-        return Failure(f"the server does not answer{_where()}", True)
+        return Failure(f"the server does not answer{_where(scheme)}", True)
     if names & set(_BAD_SETTINGS) or "ParamValidationError" in names:
         return Failure(f"{told}; expected other settings in the environment", False)
     if isinstance(error, PermissionError):
         return Failure(f"access denied ({told or 'no reason given'})", False)
     if isinstance(error, TimeoutError) or "FSTimeoutError" in names or "Timeout" in type(error).__name__:
-        return Failure(f"the server took too long{_where()}", True)
+        return Failure(f"the server took too long{_where(scheme)}", True)
     if isinstance(error, OSError) and error.errno in _HOPELESS:
         return Failure(f"{_HOPELESS[error.errno]} ({told})", False)
     if isinstance(error, OSError) and error.errno == errno.EBUSY:
         return Failure(f"the server is busy ({told})", True)
+    if scheme == "gs" and (understood := _of_google(error, told)) is not None:
+        return understood
     status = getattr(error, "status", None)  # of a web server
     if isinstance(status, int) and status >= 400:
-        if status in (401, 403):
-            return Failure(f"access denied (status {status})", False)
-        return Failure(f"the server answers with status {status}", status >= 500 or status in (408, 429))
+        return _of_status(status, "")
     return Failure(told or type(error).__name__, True)
 
 
-def _where() -> str:
-    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not server:
-        return ""
-    return f" (AWS_ENDPOINT_URL is {re.sub(r'//[^/@]*@', '//...@', server)[:_MOST_CHARACTERS]})"
+def _of_google(error: Exception, told: str) -> Failure | None:
+    """Return what gcsfs means, which says much in words only."""
+    kind, code = type(error).__name__, getattr(error, "code", None)
+    if isinstance(error, OSError) and str(error).startswith("Forbidden: "):
+        return Failure(f"access denied ({_line(str(error).partition(chr(10))[2]) or 'no reason given'})", False)
+    if isinstance(error, ValueError) and str(error).startswith("Bad Request: "):
+        return Failure(f"the request was refused ({_line(str(error).partition(chr(10))[2])})", False)
+    if kind == "HttpError" and isinstance(code, int):
+        return _of_status(code, told.removesuffix(f", {code}"))
+    if kind == "ProxyError":
+        return _of_status(502, "")
+    if kind == "RefreshError":
+        return Failure(f"the credentials are no good ({told})", False)
+    return None
+
+
+def _of_status(status: int, told: str) -> Failure:
+    if status in (401, 403):
+        return Failure(f"access denied ({told or f'status {status}'})", False)
+    if status in (429, 503) and told:
+        return Failure(f"the server is busy ({told})", True)
+    return Failure(
+        f"the server answers with status {status}{f' ({told})' if told else ''}", status >= 500 or status in (408, 429)
+    )
+
+
+_SERVERS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gs": ("STORAGE_EMULATOR_HOST",)}
+
+
+def _where(scheme: str) -> str:
+    for name in _SERVERS.get(scheme, ()):
+        if server := os.environ.get(name):
+            shown = re.sub(r"//[^/@]*@", "//...@", server)[:_MOST_CHARACTERS]
+            return f" ({name} is {shown})"
+    return ""
 
 
 def _first_line(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return _line(text)
+
+
+def _line(text: str) -> str:
     line = (text.splitlines() or [""])[0]
     return "".join(character for character in line if character.isprintable())[:_MOST_CHARACTERS]

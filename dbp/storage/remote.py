@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import os
 import random
 import threading
@@ -22,9 +21,10 @@ from typing import Any, TypeVar
 from dbp.errors import StorageError
 from dbp.storage.atomic_files import atomic_path, storage_error
 from dbp.storage.failures import Failure, understand
+from dbp.storage.filesystems import bucket_exists, open_filesystem
 from dbp.storage.folder import Folder, MissingFileError, checked_name, limited
 from dbp.storage.local_folder import LocalFolder
-from dbp.storage.uris import SCHEMES, WEB, Uri, is_remote, local_path, parse_uri
+from dbp.storage.uris import SCHEMES, Uri, is_remote, local_path, parse_uri
 
 __all__ = ["BRIEF", "PATIENT", "Folder", "LocalFolder", "MissingFileError", "RemoteFolder", "open_folder"]
 
@@ -261,10 +261,8 @@ class RemoteFolder:
         """Raise `_NoBucketError` where the bucket itself is what is missing."""
         if SCHEMES.get(self._uri.scheme) is None:
             return  # nothing that has to be made beforehand
-        try:
-            self._files.info(self._uri.bucket)
-        except FileNotFoundError:
-            raise _NoBucketError from None
+        if not bucket_exists(self._files, self._uri.scheme, self._uri.bucket):
+            raise _NoBucketError
 
     def _path(self, name: str) -> str:
         return f"{self._uri.path}/{checked_name(name)}"
@@ -287,7 +285,7 @@ class RemoteFolder:
                     f"{self._shown(name)}: cannot {action}: there is no bucket {self._uri.bucket!r}; expected one that exists"
                 ) from None
             except Exception as error:
-                failure = understand(error)
+                failure = understand(error, self._uri.scheme)
                 if isinstance(error, FileNotFoundError):
                     if action == "be read":
                         raise MissingFileError(f"{self._shown(name)}: no such file") from None
@@ -317,42 +315,6 @@ class _NoBucketError(Exception):
 
 # fsspec's memory files share one position among all who read them.
 _LOCKS = {"memory": threading.RLock()}
-
-
-def open_filesystem(scheme: str) -> Any:  # Any: fsspec has no types
-    """Return fsspec's file system for a scheme, set up from the environment. StorageError where its package is missing."""
-    import fsspec
-
-    options: dict[str, Any] = {"use_listings_cache": False}
-    extra = SCHEMES.get(scheme)
-    if extra is not None:
-        _require_package(scheme, extra)
-    if scheme == "s3":
-        # One server per key: fsspec keeps a file system for each set of options, and must not confuse two servers.
-        options["endpoint_url"] = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-        options["config_kwargs"] = {"connect_timeout": 5, "read_timeout": 60, "retries": {"total_max_attempts": 1}}
-    if scheme in WEB:
-        from aiohttp import ClientTimeout
-
-        timeout = ClientTimeout(total=None, sock_connect=5, sock_read=60)  # a large file may take as long as it takes
-        options["client_kwargs"] = {"timeout": timeout, "trust_env": True}
-    try:
-        files = fsspec.filesystem(scheme, **options)
-    except Exception as error:  # a profile that does not exist, a file of credentials that cannot be read
-        raise StorageError(f"{scheme}://: cannot be used: {understand(error).reason}") from error
-    if scheme == "s3":
-        files.retries = 1  # tries are counted here, or a server that is away would be asked twenty times
-    return files
-
-
-def _require_package(scheme: str, extra: str) -> None:
-    module = {"s3": "s3fs", "gcs": "gcsfs"}[extra]
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise StorageError(
-            f"{scheme}://: needs the package {module}, which is not installed; install it with: pip install 'dbp[{extra}]'"
-        ) from error
 
 
 def _web_failure(error: FileNotFoundError) -> Exception:

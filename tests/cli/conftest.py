@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gcs_server import _gcs_server, gcs
 from s3_server import _own_working_folder, _s3_server, s3
 
-__all__ = ["_own_working_folder", "_s3_server", "s3"]
+__all__ = ["_gcs_server", "_own_working_folder", "_s3_server", "gcs", "s3"]
 
 DBP = Path(sys.executable).with_name("dbp")
 

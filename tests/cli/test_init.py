@@ -17,14 +17,15 @@ from dbp.optimizers.registry import METHODS
 Dbp = Callable[..., Any]
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
 def test_the_file_is_a_valid_job(dbp: Dbp, tmp_path: Path, task: str) -> None:
     """dbp reads what dbp wrote, and the job is of the task asked for."""
     ran = dbp("init", "--task", task)
     assert (ran.code, ran.out) == (0, "job.yaml\n")
     job = Job.from_file(tmp_path / "job.yaml")
     assert job.task == task
-    assert job.loss == ("cross_entropy" if task == "classification" else "squared_error")
+    losses = {"classification": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "squared_error"}
+    assert job.loss == losses[task]
 
 
 def plain(default: object) -> object:

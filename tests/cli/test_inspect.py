@@ -64,6 +64,22 @@ def test_a_table_with_everything_trains_as_it_stands(tmp_path):
     assert set(model.encoding.features) == {'a "quoted": #name\n- x', "yes", "2020"}
 
 
+@pytest.mark.parametrize(("targets", "task"), [("late,paid", "multilabel"), ("size,weight", "regression")])
+def test_a_job_of_several_targets_trains_as_it_stands(tmp_path, targets, task):
+    draw = np.random.default_rng(0)
+    a, b = draw.standard_normal((2, 200))
+    columns = {"a": a, "b": b, "late": a > 0, "paid": np.where(a + b > 0, "yes", "no"), "size": a - b, "weight": a * b}
+    pyarrow.csv.write_csv(pa.table(columns), tmp_path / "t.csv")
+    found = json.loads(run("inspect", "t.csv", "--target", targets, "--json", cwd=tmp_path).stdout)
+    done = run("init", "--from", "t.csv", "--target", targets, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    job = dbp.Job.from_file(tmp_path / "job.yaml", ["training.max_steps=8", f"storage={tmp_path}/runs"])
+    assert (job.task, list(job.data.targets)) == (task, targets.split(","))
+    assert dbp.Job.from_text(found["job"], folder=tmp_path).data.targets == job.data.targets
+    result = dbp.train(job, workers=0)
+    assert result.summary.loss < result.history[0].loss
+
+
 def test_inspect_shows_columns_remarks_memory_and_a_job(tmp_path):
     pq.write_table(bundled("iris"), tmp_path / "iris.parquet")
     plain = run("inspect", "iris.parquet", cwd=tmp_path)

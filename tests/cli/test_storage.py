@@ -7,7 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet as pq
+from gcs_server import Google
 from s3_server import S3
+
+from dbp.storage.remote import open_folder
 
 Dbp = Callable[..., Any]
 
@@ -63,7 +69,6 @@ def test_refusals_are_one_clear_line(dbp: Dbp, job_file: Path, s3: S3) -> None:
                 {},
                 "there is no bucket 'no-such-bucket-here'",
             ),
-            (("run", job_file, "--storage", "gs://bucket/x"), {}, "pip install 'dbp[gcs]'"),
             (("run", job_file, "--storage", "s3://u:canary@b/x"), {}, "expected credentials in the environment only"),
             (
                 ("run", job_file, "--storage", runs),
@@ -88,3 +93,36 @@ def test_refusals_are_one_clear_line(dbp: Dbp, job_file: Path, s3: S3) -> None:
 
 def test_an_empty_bucket_has_no_jobs(dbp: Dbp, s3: S3) -> None:
     assert dbp("list", "--storage", s3.url, "--json").json == []
+
+
+def test_a_job_at_google_with_workers_that_goes_on(dbp: Dbp, job_file: Path, tmp_path: Path, gcs: Google) -> None:
+    """Workers read their rows there, too: they find the store by the environment. Parquet files, then text."""
+    whole = pyarrow.csv.read_csv(tmp_path / "table.csv")
+    (tmp_path / "table").mkdir()
+    for part, start in enumerate((0, 25, 50)):
+        pq.write_table(whole.slice(start, 25), tmp_path / f"table/part-{part}.parquet")
+    bucket = open_folder(gcs.url)
+    for name in ("table.csv", "table/part-0.parquet", "table/part-1.parquet", "table/part-2.parquet"):
+        bucket.upload(tmp_path / name, f"data/{name}")
+    here = dbp("run", job_file, "--id", "here", "--json", "--quiet").json
+    runs, table = f"{gcs.url}/runs", f"{gcs.url}/data/table"
+    half = ("--set", "workers=2", "--set", "training.max_steps=12", "--set", f"data.train={table}")
+    stopped = dbp("run", job_file, "--id", "a", "--json", "--quiet", "--storage", runs, *half)
+    assert stopped.code == 0, stopped.err
+    more = ("--set", "training.max_steps=20", "--set", "workers=0", "--set", f"data.train={gcs.url}/data/table.csv")
+    done = dbp("resume", f"{runs}/a", "--json", "--quiet", *more[:4])
+    assert done.code == 0, done.err
+    assert done.json["parameters_sha256"] == here["parameters_sha256"]
+    text = dbp("run", job_file, "--id", "b", "--json", "--quiet", "--storage", runs, *more)
+    assert text.json["parameters_sha256"] == here["parameters_sha256"]
+    assert [job["state"] for job in dbp("list", "--storage", runs, "--json").json] == ["SUCCEEDED"] * 2
+    assert dbp("evaluate", f"{runs}/a", table, "--json").json["rows"] == 60
+
+
+def test_what_is_in_a_google_bucket_is_inspected(dbp: Dbp, tmp_path: Path, gcs: Google) -> None:
+    np.save(tmp_path / "t.npy", np.arange(30.0).reshape(10, 3))
+    open_folder(gcs.url).upload(tmp_path / "t.npy", "t.npy")
+    assert dbp("inspect", f"{gcs.url}/t.npy", "--json").json["rows"] == 10
+    missing = dbp("inspect", f"{gcs.url}/u.npy")
+    assert (missing.code, missing.out) == (2, "")
+    assert f"{gcs.url}/u.npy: no such file; did you mean t.npy?" in missing.err

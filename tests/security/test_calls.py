@@ -36,7 +36,7 @@ FINDINGS: dict[tuple[str, str], str] = {
         "workers/packing.py",
         "pickle",
     ): "messages between dbp's own processes, once both ends proved that they know the secret",
-    ("dbp/storage/remote.py", "importlib.import_module"): "s3fs or gcsfs, by a fixed table of schemes",
+    ("dbp/storage/filesystems.py", "importlib.import_module"): "s3fs or gcsfs, by a fixed table of schemes",
     (
         "dbp/__init__.py",
         "importlib.import_module",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import subprocess
@@ -16,11 +17,12 @@ import ray
 from small_jobs import small_job, write_table
 
 import dbp
-from dbp.data import text_scan
+from dbp.data import split_column, text_scan
 from dbp.data.csv import CsvTable
 from dbp.data.open_table import open_table
 from dbp.data.table_file import LocalFile
 from dbp.data.text_scan import RangeFound, RangeTask, TextScan
+from dbp.data.unpacked import UnpackedFile
 from dbp.errors import DataError, WorkersLostError
 from dbp.training.observers import Observer
 from dbp.workers import looking
@@ -69,6 +71,28 @@ def test_a_job_has_the_bits_of_one_process(tmp_path: Path) -> None:
     assert resume(tmp_path / "runs/together", overrides=["training.max_steps=30"], workers=2).summary.step == 30
     swept = dbp.train(small_job(tmp_path, STEPS, "training.restarts=2"), job_id="swept", workers=2)
     assert [member.state for member in swept.members] == ["SUCCEEDED", "SUCCEEDED"]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_compressed_text_is_unpacked_by_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is, by them alone; the bits are those of the text."""
+    alone = dbp.train(small_job(tmp_path, STEPS), job_id="alone", workers=0).summary
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress((tmp_path / "table.csv").read_bytes()))
+    monkeypatch.setattr(UnpackedFile, "local", lambda self: pytest.fail("unpacked by the coordinator"))
+    watcher = Watcher()
+    job = small_job(tmp_path, STEPS, f"data.train={tmp_path}/t.csv.gz")
+    together = dbp.train(job, job_id="together", workers=2, observer=watcher).summary
+    assert together.parameters_sha256 == alone.parameters_sha256
+    size = (tmp_path / "t.csv.gz").stat().st_size
+    assert (watcher.read[0], watcher.read[-1]) == ((0, size), (size, size))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_workers_read_the_column_that_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = small_job(tmp_path, STEPS, "data.validation_split={group: c}")
+    alone = dbp.train(job, job_id="alone", workers=0).summary
+    monkeypatch.setattr(split_column, "_coded", lambda *rows: pytest.fail("read by the coordinator"))
+    assert dbp.train(job, job_id="together", workers=2).summary.parameters_sha256 == alone.parameters_sha256
 
 
 @dataclass(frozen=True)

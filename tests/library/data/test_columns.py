@@ -177,6 +177,47 @@ def test_dates_with_a_time_zone_are_taken_in_utc(tmp_path: Path) -> None:
         encoding.encode_features(plain, F8)
 
 
+def test_text_with_a_time_zone_is_taken_in_utc(tmp_path: Path) -> None:
+    """As timestamps with one are, in every spelling; a model of one takes the other."""
+    times = [dt.datetime(2024, 2, 29, 23, 30, tzinfo=dt.UTC), None, dt.datetime(2023, 12, 31, 22, tzinfo=dt.UTC)]
+    there = [time and time.astimezone(dt.timezone(dt.timedelta(hours=-5, minutes=-30))) for time in times]
+    stamps = pa.table({"when": pa.array(times, pa.timestamp("us", "UTC")), "y": [1.0, 2.0, 3.0]})
+    columns = ("year", "month", "day", "weekday", "hour", "minute", "day_of_year", "timestamp")
+    encoding = _fit(tmp_path, stamps, None, dates=(("when", columns),), impute="mean")
+    expected = encoding.encode_features(stamps, F8)
+    for spell in (
+        [time and time.isoformat() for time in times],
+        [time and time.isoformat(" ").replace("+00:00", "Z") for time in times],
+        [time and time.isoformat() for time in there],
+        [time and time.strftime("%Y-%m-%d %H:%M:%S%z") for time in there],
+    ):
+        table = pa.table({"when": spell, "y": [1.0, 2.0, 3.0]})
+        fitted = _fit(tmp_path, table, None, dates=(("when", columns),), impute="mean")
+        assert fitted.rules == encoding.rules
+        np.testing.assert_array_equal(fitted.encode_features(table, F8), expected)
+        np.testing.assert_array_equal(encoding.encode_features(table, F8), expected)
+        np.testing.assert_array_equal(fitted.encode_features(stamps, F8), expected)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (
+            ["2024-01-01T00:00:00Z", "2024-01-02 00:00:00"],
+            r"row 2 .*'2024-01-02 00:00:00'; expected a date with its time zone",
+        ),
+        (["2024-01-01T00:00:00+02:00", "2024-01-02"], r"row 2 .*expected a date with its time zone, such as"),
+        (["2024-01-01 00:00:00", "2024-01-02 00:00:00Z"], r"row 2 .*expected a date such as .*without a time zone"),
+        ([None, "2024-01-02 00:00:00-0230", "2024-01-02"], r"row 3 .*expected a date with its time zone"),
+    ],
+)
+def test_text_with_and_without_a_time_zone_is_refused(cells: list[str], words: str, tmp_path: Path) -> None:
+    """What the first value has, all must have."""
+    table = pa.table({"when": cells, "y": np.arange(float(len(cells)))})
+    with pytest.raises(DataError, match=words):
+        _fit(tmp_path, table, None, dates=(("when", ("day",)),), impute="mean")
+
+
 def test_a_missing_date_is_filled_part_by_part(tmp_path: Path) -> None:
     """By the median of each part, with one indicator for all; else it is refused."""
     times = [dt.datetime(2024, 1, 1), None, dt.datetime(2024, 5, 3), dt.datetime(2024, 3, 9)]

@@ -195,9 +195,8 @@ def test_the_first_cell_that_is_no_number(tmp_path: Path, cell: str) -> None:
 
 def test_too_many_rows_for_a_share(monkeypatch: pytest.MonkeyPatch, table: pa.Table, tmp_path: Path) -> None:
     """Said before anything is drawn, with the way out; a validation table has no such limit."""
-    from dbp.data import dataset
 
-    monkeypatch.setattr(dataset, "MOST_SPLIT_ROWS", 499)
+    monkeypatch.setattr("dbp.data.checks.MOST_SPLIT_ROWS", 499)
     with pytest.raises(DataError, match=r"500 rows cannot be split .* at most 499. Name a validation table"):
         _open(tmp_path / "t.parquet")
     assert _open(tmp_path / "t.parquet", str(tmp_path / "t.csv")).training_rows == ROWS
@@ -205,7 +204,7 @@ def test_too_many_rows_for_a_share(monkeypatch: pytest.MonkeyPatch, table: pa.Ta
 
 def test_the_most_rows_that_can_be_split() -> None:
     """The limit is the generator's own."""
-    from dbp.data.dataset import MOST_SPLIT_ROWS
+    from dbp.data.checks import MOST_SPLIT_ROWS
 
     split = Split(MOST_SPLIT_ROWS, 0.1, 0)
     assert len(split.rows(True, 10, 20)) == 10

@@ -125,7 +125,7 @@ def test_npy(tmp_path: Path, order: str, dtype: str) -> None:
     native = matrix.astype(matrix.dtype.newbyteorder("="))
     expected = pa.table({f"x{column}": np.ascontiguousarray(native[:, column]) for column in range(3)})
     assert rows_of(table).equals(expected)
-    with patch("dbp.data.npy._BATCH_BYTES", 1000):
+    with patch("dbp.data.matrix.BATCH_BYTES", 1000):
         assert rows_of(table, 5, 2000, ["x2", "x0"]).equals(expected.select(["x2", "x0"]).slice(5, 1995))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import pickle
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from table_files import write
 
+from dbp.data import text_scan
 from dbp.data.column_plan import SplitRule
 from dbp.data.dataset import Dataset
 from dbp.data.held_out import groups, latest, stratified
 from dbp.data.split import CHUNK_ROWS, MarkedSplit, pack_marks
+from dbp.data.split_column import ColumnTask
 from dbp.errors import DataError
 
 By = Literal["group", "time", "stratify"]
@@ -130,6 +134,91 @@ def test_a_dataset_holds_them_out(tmp_path: Path, ending: str) -> None:
         else:
             share = [sum(word == "yes" for word in each["label"].to_pylist()) / each.num_rows for each in seen.values()]
             assert abs(share[0] - share[1]) < 0.02
+
+
+class Others:
+    """Do what is asked in what another process has; note it."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.heard: list[tuple[str, int, int]] = []
+
+    def results(self, tasks: Sequence[Any]) -> Iterator[Any]:
+        self.asked += tasks
+        for task in tasks:
+            yield pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(task))()))
+
+    def told(self, path: str, done: int, total: int) -> None:
+        self.heard.append((path, done, total))
+
+    def columns(self) -> list[tuple[int, int]]:
+        return [(task.start, task.stop) for task in self.asked if isinstance(task, ColumnTask)]
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every table is."""
+    monkeypatch.setattr(text_scan, "LEAST_BYTES", 0)
+    monkeypatch.setattr(text_scan, "RANGE_BYTES", 8 * 4 * 70)  # rows of four columns
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("where", ["t.parquet", "t.csv", "t.csv.gz", "t.arrow", "many/*.parquet", "many/*.csv.gz"])
+@pytest.mark.parametrize(("by", "column"), [("group", "who"), ("time", "day"), ("stratify", None), ("group", "x")])
+def test_of_a_large_table_others_read_the_column(where: str, by: By, column: str | None, tmp_path: Path) -> None:
+    """In ranges of rows, or what must be unpacked as a whole; the same rows are held out."""
+    table = _table()
+    names = ["many/0", "many/1", "many/2"] if "*" in where else [where.partition(".")[0]]
+    (tmp_path / "many").mkdir()
+    for number, name in enumerate(names):
+        part = table.slice(number * 150, 150) if len(names) > 1 else table
+        write(part, tmp_path / f"{name}.{where.partition('.')[2]}")
+    alone, others = _open(tmp_path / where, by, column, features=["x"]), Others()
+    together = _open(tmp_path / where, by, column, features=["x"], lookers=others)
+    assert together.held_out == alone.held_out
+    expected = [*range(0, 400, 70), 400]
+    if where.endswith(".gz"):
+        expected = [0, 150, 300, 400] if "*" in where else [0, 400]
+    assert others.columns() == list(itertools.pairwise(expected))
+    if others.heard[-1][0].endswith(f"column {column or 'label'!r}"):
+        assert others.heard[-1][1:] == (3200, 3200)
+
+
+def test_of_a_small_table_nobody_else_does(tmp_path: Path) -> None:
+    pq.write_table(_table(), tmp_path / "t.parquet")
+    others = Others()
+    _open(tmp_path / "t.parquet", "group", "who", features=["x"], lookers=others)
+    assert others.asked == []
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize(("by", "column"), [("group", "who"), ("time", "day")])
+def test_a_cell_that_others_meet_is_named_as_ever(by: By, column: str, tmp_path: Path) -> None:
+    table = _table()
+    values = table[column].to_pylist()
+    values[290] = None
+    table = table.set_column(table.schema.names.index(column), column, pa.array(values))
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=70)
+    told = []
+    for lookers in (None, Others()):
+        with pytest.raises(DataError, match=r"row 291 ") as caught:
+            _open(tmp_path / "t.parquet", by, column, features=["x"], lookers=lookers)
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+
+
+def test_times_of_text_with_a_zone_are_moments(tmp_path: Path) -> None:
+    """The later one is held out, whatever it looks like."""
+    when = [
+        "2024-01-02T01:00:00+05:00",
+        "2024-01-01T22:00:00Z",
+        "2024-01-01T10:00:00-08:00",
+        "2024-01-02T00:00:00+06:00",
+    ]
+    table = pa.table({"x": [1.0, 2, 3, 4], "when": when, "label": ["a", "b", "a", "b"]})
+    pyarrow.csv.write_csv(table, tmp_path / "t.csv")
+    dataset = _open(tmp_path / "t.csv", "time", "when", features=["x"])
+    assert dataset._read("validation", 0, 1)[1].tolist() == [1]
 
 
 def test_the_column_that_splits_is_no_feature_unless_it_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dbp.data.open_table import open_table
 from dbp.data.profile import MOST_VALUES, ColumnProfile, profile_table
-from dbp.data.suggestion import remarks, suggest
+from dbp.data.suggestion import named_targets, remarks, suggest
 from dbp.errors import InputError
 
 
@@ -88,12 +88,12 @@ def test_what_is_no_feature_is_named_with_the_reason(tmp_path):
         "y": np.arange(rows) % 3,
     }
     found = profile(tmp_path, columns)
-    suggestion = suggest(found, "y")
+    suggestion = suggest(found, ("y",))
     assert set(dict(suggestion.drop)) == {"row_id", "same", "name", "spelled", "empty", "huge", "list", "infinite"}
     assert suggestion.task == "classification"
     assert suggestion.fills_numbers
     assert suggestion.missing_class == ("color",)
-    said = "\n".join(remarks(found, "y"))
+    said = "\n".join(remarks(found, ("y",)))
     assert "column 'row_id': looks like a key; no feature" in said
     assert "column 'good' is missing in 1 of 60 rows (1.7%)" in said
 
@@ -110,14 +110,63 @@ def test_what_is_no_feature_is_named_with_the_reason(tmp_path):
 def test_a_target_that_is_none(tmp_path, target, words):
     columns = {"y": [1.5, 2.5], "when": [dt.datetime(2020, 1, 1)] * 2, "one": [1, 1], "none": pa.nulls(2, pa.int64())}
     with pytest.raises(InputError, match=words):
-        suggest(profile(tmp_path, columns), target)
+        suggest(profile(tmp_path, columns), (target,))
 
 
 def test_few_whole_numbers_are_classes_and_many_are_amounts(tmp_path):
     found = profile(tmp_path, {"few": np.arange(90) % 9, "many": np.arange(90), "part": np.arange(90) / 2})
-    assert [suggest(found, name).task for name in ("few", "many", "part")] == [
+    assert [suggest(found, (name,)).task for name in ("few", "many", "part")] == [
         "classification",
         "regression",
         "regression",
     ]
-    assert suggest(found, "few", "regression").task == "regression"
+    assert suggest(found, ("few",), "regression").task == "regression"
+
+
+SEVERAL = {
+    "on": [True, False] * 20,
+    "paid": ["no", "yes"] * 20,
+    "code": np.arange(40) % 2,
+    "color": np.array(["red", "green", "blue", "red"] * 10),
+    "size": np.arange(40) / 2,
+    "cost": np.arange(40) % 7,
+    "a,b": np.arange(40),
+}
+
+
+def test_several_targets_are_labels_or_amounts(tmp_path):
+    found = profile(tmp_path, SEVERAL)
+    for names, task in (
+        (("on", "paid", "code"), "multilabel"),
+        (("size", "cost"), "regression"),
+        (("size", "code"), "regression"),
+    ):
+        suggestion = suggest(found, names)
+        assert (suggestion.task, suggestion.targets, suggestion.stratify) == (task, names, False)
+    assert suggest(found, ("on", "code"), "regression").task == "regression"
+
+
+def test_targets_are_named_with_commas_between(tmp_path):
+    found = profile(tmp_path, SEVERAL)
+    assert named_targets("on, paid", found) == ("on", "paid")
+    assert named_targets("a,b", found) == ("a,b",)
+
+
+@pytest.mark.parametrize(
+    ("names", "task", "words"),
+    [
+        (
+            ("on", "color"),
+            None,
+            "target 'color' holds 3 classes; expected labels of two classes each, or numbers in all",
+        ),
+        (("on", "size"), None, "target 'size' holds numbers; expected labels of two classes each, or numbers in all"),
+        (("on", "off", "of"), None, "no column 'off'"),
+        (("on", "on"), None, "target 'on' is named twice"),
+        (("on",), "multilabel", "one target for multilabel; expected two or more"),
+        (("on", "paid"), "classification", "2 targets for classification; expected one, or multilabel"),
+    ],
+)
+def test_targets_that_do_not_go_together(tmp_path, names, task, words):
+    with pytest.raises(InputError, match=words):
+        suggest(profile(tmp_path, SEVERAL), names, task)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 from dbp.data import text_index
 from dbp.data.open_table import open_table
 from dbp.data.table import BATCH_ROWS, Table
+from dbp.data.table_file import LocalFile
 from dbp.errors import DataError
 
 ROWS = 150_001  # several batches of each kind of table
@@ -262,6 +266,83 @@ def test_a_damaged_compressed_archive_is_a_data_error(tmp_path: Path) -> None:
         except DataError:
             continue
         np.testing.assert_array_equal(_all(table)["x3"], np.arange(3.0, 4000, 4))
+
+
+KINDS = {
+    "rows": lambda x: x,
+    "columns": np.asfortranarray,
+    "bytes": lambda x: (x % 200).astype(np.uint8),
+    "text": lambda x: x.astype(int).astype(str),
+}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_large_archive_is_read_where_its_rows_lie(
+    save: Any, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening it reads directory and headers; who is told what they said reads rows, and not the whole where they lie in ranges."""
+    monkeypatch.setattr("dbp.data.npz.LEAST_BYTES", 1000)
+    x, y = KINDS[kind](np.arange(400_000.0).reshape(-1, 4)), np.arange(200_000).reshape(-1, 2)
+    save(tmp_path / "a.npz", x=x, y=y)
+    read = counted(monkeypatch)
+    table = open_table(tmp_path / "a.npz")
+    assert read.bytes < 40_000
+    told = open_table(tmp_path / "a.npz", pickle.loads(pickle.dumps(table.learnt())))
+    read.bytes = 0
+    for start, stop in ((70_000, 70_010), (5, 7), (99_999, 200_000)):
+        rows = _all(told, start, min(stop, 100_000), ["y1", "x2"])
+        assert rows["x2"].to_pylist() == x[start:stop, 2].tolist()
+        assert rows["y1"].to_pylist() == y[start:stop, 1].tolist()
+    if save is np.savez:
+        assert read.bytes < 40_000
+    else:
+        assert read.bytes < 1.1 * (tmp_path / "a.npz").stat().st_size + 40_000  # once, however often rows are asked for
+
+
+def test_a_large_archive_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its compressed arrays are checked as they are unpacked, and it may not have changed since it was opened."""
+    monkeypatch.setattr("dbp.data.npz.LEAST_BYTES", 1000)
+    np.savez_compressed(tmp_path / "a.npz", x=np.random.default_rng(1).standard_normal((5000, 4)))
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[80_000] ^= 1
+    (tmp_path / "a.npz").write_bytes(data)
+    table = open_table(tmp_path / "a.npz")
+    with pytest.raises(DataError, match=r"a\.npz: damaged \("):
+        _all(table)
+    (tmp_path / "a.npz").write_bytes(data[:-1])
+    with pytest.raises(DataError, match=r"a\.npz: [0-9,]+ bytes; it had [0-9,]+ when the job began"):
+        open_table(tmp_path / "a.npz", table.learnt())
+
+
+def test_an_archive_for_which_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((5000, 4)))
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
+    with pytest.raises(DataError, match=r"x\.npy unpacks to 160,128 bytes, and 1,000 are free in "):
+        _all(open_table(tmp_path / "a.npz"))
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Count the bytes that are read of local tables."""
+    counts = SimpleNamespace(bytes=0)
+
+    class Counted(io.BufferedReader):
+        def __init__(self, place: Path) -> None:
+            super().__init__(_Raw(place), 1)
+
+    class _Raw(io.FileIO):
+        def readinto(self, buffer: Any) -> int:
+            done = super().readinto(buffer)
+            counts.bytes += done
+            return done
+
+        def readall(self) -> bytes:
+            data = super().readall()
+            counts.bytes += len(data)
+            return data
+
+    monkeypatch.setattr(LocalFile, "open_ranges", lambda self: Counted(self.local()))
+    return counts
 
 
 def test_parquet_that_is_refused(tmp_path: Path) -> None:

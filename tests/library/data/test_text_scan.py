@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from s3_server import S3
 
-from dbp.data import text_index, text_scan
+from dbp.data import text_index, text_scan, unpacked
 from dbp.data.csv import CsvTable
 from dbp.data.dataset import Dataset
 from dbp.data.libsvm import LibsvmTable
@@ -23,6 +25,7 @@ from dbp.data.open_table import open_table
 from dbp.data.table import Table
 from dbp.data.table_file import LocalFile
 from dbp.data.text_scan import Looking, RangeFound, RangeTask, TextScan
+from dbp.data.unpacked import UnpackedFile
 from dbp.errors import DataError
 from dbp.storage.remote import open_folder
 
@@ -195,9 +198,7 @@ def test_small_tables_are_nobody_elses(size: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".csv", ".svm", ".csv.gz"])
 def test_many_files(ending: str, tmp_path: Path) -> None:
-    """Of a folder the files together are large; columns have one type in all. Compressed files have no ranges."""
-    import gzip
-
+    """Of a folder the files together are large; columns have one type in all. A compressed file is one range."""
     for number in range(6):
         text = "".join(f"{row % 2}{' 1:' if 'svm' in ending else ','}{row + number / 2}\n" for row in range(100))
         text = text if "svm" in ending else "y,x\n" + text
@@ -207,7 +208,7 @@ def test_many_files(ending: str, tmp_path: Path) -> None:
     plain, lookers, seen = open_table(tmp_path / "d"), Apart(), []
     with ranges(300, least=1000):
         table = open_table(tmp_path / "d", looking=Looking(lookers, lambda first: seen.append(first.schema)))
-    assert bool(lookers.asked) == (ending != ".csv.gz")
+    assert len(lookers.asked) == 6 if ending == ".csv.gz" else len(lookers.asked) > 6
     assert table.schema == plain.schema
     assert table.row_count == plain.row_count == 600
     names = plain.schema.names
@@ -286,3 +287,90 @@ def test_of_a_file_in_a_store_ranges_are_read(lookers: Apart | None, tmp_path: P
         assert all("bytes=" in line for line in gets), gets
         assert facts(there) == facts(open_table(tmp_path / "t.csv"))
     assert lookers is None or len(lookers.asked) > 2
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+@given(ROWS, END, st.booleans(), st.integers(1, 30))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_compressed_text_teaches_the_same_whoever_looks(
+    packing: str, tmp_path: Path, rows: list[list[str]], end: str, ends: bool, piece: int
+) -> None:
+    """Names, types, where the rows are, and what is wrong."""
+    text = end.join(["one,two", *map(",".join, rows)]) + (end if ends else "")
+    (tmp_path / f"t.csv{packing}").write_bytes(packed(text.encode(errors="surrogateescape"), packing))
+    with ranges(1 << 20, piece, 1 << 30):
+        alone = opened(tmp_path / f"t.csv{packing}", Apart())
+    with ranges(1 << 20, piece):
+        lookers = Apart()
+        assert opened(tmp_path / f"t.csv{packing}", lookers) == alone
+        assert isinstance(alone, str) or len(lookers.asked) == 1
+
+
+def test_who_has_compressed_text_looked_through_does_not_unpack_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor to read its first rows; who reads others does so once."""
+    text = "a,b\n" + "".join(f"{row},{row % 7}\n" for row in range(2_000_000))
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode(), 1))
+    copies: list[object] = []
+    make = unpacked.nameless_copy
+    monkeypatch.setattr(unpacked, "nameless_copy", lambda read: copies.append(1) or make(read))
+    seen: list[int] = []
+    with ranges(1 << 20):
+        table = open_table(tmp_path / "t.csv.gz", looking=Looking(Apart(), lambda first: seen.append(first.row_count)))
+    assert table.row_count == 2_000_000
+    assert 50_000 < seen[0] < 1_000_000
+    assert next(table.batches(0, 10, ["b"])).column(0).to_pylist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]
+    assert copies == []
+    told = open_table(tmp_path / "t.csv.gz", table.learnt())
+    for start in (1_999_990, 3, 1_000_000):
+        rows = [row for batch in told.batches(start, start + 10, ["a"]) for row in batch.column(0).to_pylist()]
+        assert rows == list(range(start, start + 10))
+    assert copies == [1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: data[:-9], r"t\.csv\.gz: truncated, damaged, or not compressed by gzip"),
+        (lambda data: b"", r"t\.csv\.gz: the file is empty"),
+        (lambda data: gzip.compress(b""), r"t\.csv\.gz: unpacks to nothing; expected a table"),
+        (
+            lambda data: gzip.compress(gzip.decompress(data) + b"1,2,3\n"),
+            r"t\.csv\.gz: row 4 .* has 3 fields; expected 2",
+        ),
+    ],
+)
+def test_compressed_text_that_is_refused_in_the_same_words(
+    change: Callable[[bytes], bytes], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(change(gzip.compress(b"one,two\n1,2\n3,4\n5,6\n")))
+    told = opened(tmp_path / "t.csv.gz", None)
+    with ranges(1 << 20):
+        assert opened(tmp_path / "t.csv.gz", Apart()) == told
+    assert re.search(words, str(told))
+
+
+def test_compressed_text_that_changes(tmp_path: Path) -> None:
+    """Also to something as long as before: whoever unpacks it then notices."""
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(b"one,two\n1,2\n3,4\n", mtime=0))
+    with ranges(1 << 20):
+        learnt = open_table(path, looking=Looking(Apart(), nothing)).learnt()
+    path.write_bytes(gzip.compress(b"one,two\n1,2\n3,4\n5,6\n", mtime=0))
+    file = UnpackedFile(LocalFile(path, str(path)), ".gz")
+    file.require_size(16)
+    with pytest.raises(DataError, match=r"20 bytes; it had 16 when the job began"):
+        file.local()
+    path.write_bytes(gzip.compress(b"one,two\n1,2\n3,5\n", mtime=0))
+    with pytest.raises(DataError, match=r"rows 1 to 2 .* are not what they were when the job began"):
+        list(open_table(path, learnt).batches(0, 2, ["one"]))
+
+
+def packed(data: bytes, packing: str) -> bytes:
+    if packing == ".gz":
+        return gzip.compress(data)
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return bytes(sink.getvalue())

@@ -22,10 +22,10 @@ from dbp.storage.remote import open_folder
 ELSEWHERE = Owner("another-host", 7)
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(params=["local", "memory", "s3", "gcs"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    if request.param == "s3":
-        return open_folder(f"{request.getfixturevalue('s3').url}/runs/a")
+    if request.param in ("s3", "gcs"):
+        return open_folder(f"{request.getfixturevalue(request.param).url}/runs/a")
     return open_folder(tmp_path / "a" if request.param == "local" else f"memory://{uuid.uuid4().hex}/a")
 
 
@@ -157,9 +157,9 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.parametrize(("kind", "rounds"), [("local", 200), ("s3", 60)])
+@pytest.mark.parametrize(("kind", "rounds"), [("local", 200), ("s3", 60), ("gcs", 60)])
 def test_of_two_processes_that_race_exactly_one_wins(kind: str, rounds: int, tmp_path: Path, request) -> None:
-    place = str(tmp_path) if kind == "local" else f"{request.getfixturevalue('s3').url}/runs"
+    place = str(tmp_path) if kind == "local" else f"{request.getfixturevalue(kind).url}/runs"
     command = [sys.executable, "-c", RACER, place]
     racers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) for _ in range(2)

@@ -18,10 +18,11 @@ from dbp.storage.folder import Folder, MissingFileError
 from dbp.storage.remote import BRIEF, open_folder
 
 
-@pytest.fixture(params=["local", "file", "memory", "s3"])
+@pytest.fixture(params=["local", "file", "memory", "s3", "gs"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    if request.param == "s3":
-        return open_folder(f"{request.getfixturevalue('s3').url}/runs/a")
+    if request.param in ("s3", "gs"):
+        store = request.getfixturevalue("s3" if request.param == "s3" else "gcs")
+        return open_folder(f"{store.url}/runs/a")
     place = {
         "local": str(tmp_path / "a"),
         "file": f"file://{tmp_path}/a",

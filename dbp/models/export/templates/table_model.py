@@ -15,6 +15,7 @@ import numpy as np
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?)?", re.ASCII)
+ZONE = re.compile(r"(?:Z|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?)\Z", re.ASCII)  # behind the time of a date
 MISSING = ("", "NA", "NaN", "nan", "null", "NULL", "N/A")  # in CSV
 NO_PLACE = -2  # of a class that is refused
 NO_DATE = np.datetime64("NaT", "us")
@@ -269,15 +270,27 @@ def moment(cell: Any, zoned: bool) -> Any:
     if is_missing(cell):
         return NO_DATE
     if isinstance(cell, str):
-        try:
-            return None if zoned or not DATE.fullmatch(cell) else np.datetime64(cell, "us")
-        except ValueError:
-            return None
+        return spelt_moment(cell, zoned)
     if isinstance(cell, datetime.datetime):
         if (cell.tzinfo is not None) != zoned:
             return None
         return np.datetime64(cell.astimezone(datetime.UTC).replace(tzinfo=None) if zoned else cell, "us")
     return np.datetime64(cell, "us") if isinstance(cell, datetime.date) and not zoned else None
+
+
+def spelt_moment(text: str, zoned: bool) -> Any:
+    """Return a date that is spelt, with a time zone or without one; None for what is none."""
+    zone = ZONE.search(text) if zoned else None
+    date = text[: zone.start()] if zone else text
+    try:
+        if not DATE.fullmatch(date) or bool(zone) != zoned or (zone and len(date) == 10):
+            return None
+        ahead = 0
+        if zone and zone[0] != "Z":
+            ahead = int(zone[1] + "1") * (int(zone[2]) * 60 + int(zone[3] or 0))
+        return np.datetime64(date, "us") - np.timedelta64(ahead, "m")
+    except ValueError:
+        return None
 
 
 def part_of(moments: np.ndarray, part: str) -> np.ndarray:

@@ -272,6 +272,29 @@ def test_text_is_read_as_a_date_where_dbp_does(tmp_path):
             module.outputs({"c0": [text]})
 
 
+def test_text_with_a_time_zone_is_read_where_dbp_does(tmp_path):
+    model = through([DateRule(PARTS, True)])
+    module = import_file(model.export(tmp_path / "m.py", "numpy")[0])
+    times = ["2024-01-01T00:00:00", "2024-02-29 23:59", "1969-12-31 22", "0001-01-02T00:00:00.5"]
+    zones = ["Z", "+02:00", "-0530", "+14", "-23:59"]
+    for text in [time + zone for time in times for zone in zones]:
+        np.testing.assert_array_equal(module.outputs({"c0": [text]}), model.outputs({"c0": [text]}))
+    wrong = ["2024-01-01", "2024-01-01Z", "2024-01-01 00:00:00", "2024-01-01 00:00:00z", "2024-01-01 00:00:00+24:00"]
+    wrong += [
+        "2024-01-01 00:00:00+02:60",
+        "2024-01-01 00:00:00 +02:00",
+        "2024-01-01T00:00:00Z\n",
+        "+02:00",
+        "Z",
+        "late",
+    ]
+    for text in wrong:
+        with pytest.raises(DataError, match="expected a date with its time zone"):
+            model.outputs({"c0": [text]})
+        with pytest.raises(ValueError, match="expected a date and time with its zone"):
+            module.outputs({"c0": [text]})
+
+
 def test_columns_of_arrow_and_of_data_frames(tmp_path):
     """Arrow's own, and whatever says `to_numpy`, as columns of pandas and polars do."""
 
