@@ -67,6 +67,7 @@ def test_places_for_pictures(dbp: Dbp, trained: Path, tmp_path: Path) -> None:
         assert (ran.code, words in ran.err) == (2, True)
 
 
+@pytest.mark.long
 def test_workers_say_the_same(dbp: Dbp, trained: Path, tmp_path: Path) -> None:
     """Both commands with a Ray of their own: the same standard output, byte for byte."""
     for command in (("predict", "a-1", "table.csv"), ("evaluate", "a-1", "table.csv", "--json")):

@@ -50,6 +50,7 @@ def wait_for_step(service: RunningService, job: str, step: int = 1) -> None:
         time.sleep(0.3)
 
 
+@pytest.mark.long
 def test_a_job_handed_over_in_a_pipe(local_service: RunningService, job: Path) -> None:
     """Standard output has the id alone, progress is talk, the exit code says how it ended; the JSON is what programs rely on."""
     run = local_service.run

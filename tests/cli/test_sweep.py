@@ -110,7 +110,7 @@ def test_ctrl_c_stops_after_a_checkpoint_and_the_rest_is_resumed(
     assert dbp("resume", "a", "--json").json["state"] == "SUCCEEDED"
 
 
-@pytest.mark.parametrize("victim", [1, 2])
+@pytest.mark.parametrize("victim", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_killed_in_any_run_and_resumed_gives_the_same_bits(
     dbp: Dbp, start: Callable[..., Any], job_file: Path, tmp_path: Path, victim: int
 ) -> None:

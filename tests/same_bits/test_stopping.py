@@ -33,7 +33,9 @@ def test_validation_and_what_hangs_on_it_do_not_depend_on_the_workers(tmp_path, 
     assert [getattr(here.summary, name) for name in SAME] == [getattr(there.summary, name) for name in SAME]
 
 
-@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize(
+    "attempt", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)]
+)
 def test_killed_again_and_again_it_stops_where_it_would_have(tmp_path, attempt):
     """kill -9 twice, at random steps; each time resumed from a checkpoint some steps back."""
     settings = (*PATIENT, "training.validate_every=30", "training.max_steps=4000", "optimizer.learning_rate=0.01")

@@ -114,6 +114,7 @@ def test_a_question_that_the_cluster_cannot_answer_is_told_in_its_words(client: 
         reading.checkpoints("a-1")
 
 
+@pytest.mark.long
 def test_a_table_on_the_clusters_side_alone_is_refused_by_the_driver(client: Client, tmp_path):
     """As a client elsewhere would hand it over: the path stays, and the driver says who cannot see it."""
     warned: list[str] = []

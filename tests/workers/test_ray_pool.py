@@ -34,7 +34,7 @@ def steps(pool, load, count: int, batch_rows: int | None = None) -> list[bytes]:
 
 
 @pytest.mark.parametrize("calls", ["link", "ray"])
-@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+@pytest.mark.parametrize("workers", [1, 2, 3, pytest.param(5, marks=pytest.mark.long)])
 def test_any_number_of_actors_computes_the_bits_of_this_process(workers, calls):
     load = workload(rows=400, shards=8)
     for batch_rows in (None, 37):

@@ -254,6 +254,7 @@ def test_no_worker_looks_through_a_csv(
         crew.close()
 
 
+@pytest.mark.long
 def test_on_a_cluster_of_two_nodes(model: Model, tmp_path: Path) -> None:
     """`--address`, one CPU a node, the table by a relative path: the standard output of one process."""
     model.save(tmp_path / "m.safetensors")

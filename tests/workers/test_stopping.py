@@ -107,7 +107,7 @@ def test_the_last_step_may_be_the_best_though_no_validation_was_due(tmp_path):
     assert (summary.step, summary.model_step) == (2, 2)
 
 
-@pytest.mark.parametrize("rule", ["patience", "loss_change"])
+@pytest.mark.parametrize("rule", ["patience", pytest.param("loss_change", marks=pytest.mark.long)])
 def test_stopped_at_any_step_and_resumed_it_ends_at_the_same_step_with_the_same_bits(tmp_path, rule):
     settings = (RULES[rule], "stopping.keep=best")
     whole = dbp.train(small_job(tmp_path, *settings)).summary
