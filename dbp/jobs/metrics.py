@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,11 +56,11 @@ class MetricsWriter:
 def _finite(value: Json) -> Json:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if value is None or isinstance(value, int | str):  # before the general kinds, which are slow to ask for
+        return value
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(inner) for inner in value]
-    return value
+    return [_finite(inner) for inner in value]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -53,8 +54,7 @@ class LbfgsOptions(MethodOptions):
         return Lbfgs(self.memory, LineSearch(self.sufficient_decrease, self.curvature, self.max_evaluations))
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """One step of the history."""
 
     move: Vector  # s (P,)
@@ -109,8 +109,15 @@ class Lbfgs:
 def _state(known: Known, pairs: Sequence[Pair], parameters: Vector, accepted: Accepted) -> State:
     arrays = {**known.arrays(), "length": scalar(norm(accepted.parameters - parameters))}
     for age, pair in enumerate(pairs):
-        arrays |= {f"move.{age}": pair.move, f"change.{age}": pair.change}
+        move, change = _names(age)
+        arrays[move], arrays[change] = pair.move, pair.change
     return arrays
+
+
+@cache
+def _names(age: int) -> tuple[str, str]:
+    """Return what a pair's move and change are called in the state."""
+    return f"move.{age}", f"change.{age}"
 
 
 def history_names(state: State) -> set[str]:
@@ -120,5 +127,7 @@ def history_names(state: State) -> set[str]:
 
 
 def _pairs(state: State) -> list[Pair]:
-    count = sum(name.startswith("move.") for name in state)
-    return [Pair(state[f"move.{age}"], state[f"change.{age}"]) for age in range(count)]
+    pairs: list[Pair] = []
+    while (names := _names(len(pairs)))[0] in state:
+        pairs.append(Pair(state[names[0]], state[names[1]]))
+    return pairs
