@@ -78,13 +78,21 @@ def _of_google(error: Exception, told: str) -> Failure | None:
         return Failure(f"access denied ({_line(str(error).partition(chr(10))[2]) or 'no reason given'})", False)
     if isinstance(error, ValueError) and str(error).startswith("Bad Request: "):
         return Failure(f"the request was refused ({_line(str(error).partition(chr(10))[2])})", False)
+    if kind == "HttpError" and code == 401 and "Invalid Credentials" in told:
+        return Failure(f"access denied ({told.removesuffix(', 401')})", True)  # a token that has run out is made anew
     if kind == "HttpError" and isinstance(code, int):
         return _of_status(code, told.removesuffix(f", {code}"))
     if kind == "ProxyError":
         return _of_status(502, "")
     if kind == "RefreshError":
-        return Failure(f"the credentials are no good ({told})", False)
+        return Failure(f"the credentials are no good ({told})", _may_pass(error))
     return None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether credentials could not be had for a reason that may pass: their server did not answer."""
+    behind = (error.__cause__, *error.args)
+    return bool(getattr(error, "retryable", False)) or any(type(each).__name__ == "TransportError" for each in behind)
 
 
 def _of_status(status: int, told: str) -> Failure:

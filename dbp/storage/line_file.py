@@ -35,15 +35,13 @@ class LineFile:
         if "\n" in line:
             raise ValueError("a line holds no line break")
         with self._lock:
-            data = (b"\n" if self._torn else b"") + line.encode("utf-8") + b"\n"
+            data = left = (b"\n" if self._torn else b"") + line.encode("utf-8") + b"\n"
             try:
-                written = os.write(self._descriptor, data)
-                if written < len(data):
-                    self._torn = True
-                    os.write(self._descriptor, data[written:])  # says why: the disk is full, the quota used up, ...
+                while left:  # after a part of it, the rest goes on or says why it cannot: the disk is full, the quota used up, ...
+                    left = left[os.write(self._descriptor, left) :]
+                    self._torn = bool(left)
             except OSError as error:
                 raise storage_error("be appended to", self.path, error, len(data)) from error
-            self._torn = False
 
     def sync(self) -> None:
         """Make all lines survive a loss of power; StorageError if it cannot be done."""

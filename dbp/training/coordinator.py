@@ -77,7 +77,8 @@ class Coordinator:
 
         Raises NonFiniteLossError when the loss or the parameters leave the finite numbers; the last progress with a finite loss is
         saved before. TooFewWorkersError when workers are missing; the last progress is saved before. StorageFailedError when
-        progress could not be saved again and again, or the last could not. However it ends, no checkpoint is being written then.
+        progress could not be saved again and again, or the last could not. However it ends, no checkpoint is being written then,
+        but where it was interrupted and the storage takes seconds.
         """
         saving, good = Saving(self.store, self._tell, self.observer.warning, progress.step, self.begin), progress
         zero = self.clock() - progress.memory.seconds  # when training would have begun had it never been interrupted
@@ -173,7 +174,7 @@ class Coordinator:
 
 def _keep(progress: Progress, saving: Saving, error: DbpError) -> None:
     """Save the progress of a run that an error ends, if it is not saved; what goes wrong with that is told with the error."""
-    saving.settle()
+    saving.settle(ending=True)
     if progress.step > saving.saved and progress.step > 0:
         try:
             saving.surely(progress)

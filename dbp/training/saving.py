@@ -10,7 +10,6 @@ does not help, the run fails with one sentence: what, where, what is safe, what 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dbp.errors import StorageError, StorageFailedError
+from dbp.storage.side_thread import SideThread
 
 if TYPE_CHECKING:
     from dbp.training.coordinator import Progress
 
 MOST_FAILURES = 3  # checkpoints in a row
+INTERRUPTED_S = 2.0  # so long an interrupted run waits for a checkpoint that is being written; else as long as it takes
 PAUSES_S = (0.5, 2.0)  # before the second and the third try of what a run cannot do without
 
 Warn = Callable[[str], None]
@@ -58,8 +59,11 @@ class UnderWay(Protocol):
         """Whether it has ended, however."""
         ...
 
-    def result(self) -> Saved:
-        """Wait for its end; return what it returned, or raise what it raised. It can be asked again."""
+    def result(self, timeout: float | None = None) -> Saved:
+        """Wait for its end; return what it returned, or raise what it raised. It can be asked again.
+
+        TimeoutError where it has not ended after so many seconds.
+        """
         ...
 
 
@@ -87,7 +91,7 @@ def failing_with(safe: str) -> Iterator[None]:
 
 
 class Saving:
-    """Saves a run's progress in `store`, in a `with` block that ends when no save is under way any more.
+    """Saves a run's progress in `store`, in a `with` block that ends when no save is under way any more, or is interrupted.
 
     `told` hears of what is safe, `warn` of failures, both in the thread that calls. `start` is the step of the checkpoint that
     the run goes on from, or 0. Saves are made by `begin`, or by a thread of their own.
@@ -98,7 +102,7 @@ class Saving:
     ) -> None:
         self._store, self._told, self._warn = store, told, warn
         # One thread for all of them: starting one takes longer than telling it.
-        self._thread = ThreadPoolExecutor(1, "dbp-checkpoints")
+        self._thread = SideThread("dbp-checkpoints")
         self._begin: Begin = begin or self._thread.submit
         self._under_way: tuple[int, UnderWay] | None = None  # the step, and its save
         self._failures = 0
@@ -111,16 +115,20 @@ class Saving:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what is under way; what goes wrong with it is told with the error that ends the block."""
+        """Wait for what is under way; what goes wrong with it is told with the error that ends the block.
+
+        Whoever interrupts wants it to end now: after some seconds the save is left to itself. It ends well, or leaves nothing.
+        """
+        patience = INTERRUPTED_S if isinstance(error, KeyboardInterrupt) else None
         try:
-            self.settle()
+            self.settle(ending=True, patience=patience)
         except Exception as problem:
             if error is None:
                 raise
             if problem is not error:  # a lost lease ends the run and its checkpoint with the same word
                 error.add_note(str(problem))
         finally:
-            self._thread.shutdown(wait=False)
+            self._thread.end(patience if self._under_way is None else 0.0)
 
     def checkpoint(self, progress: Progress) -> None:
         """Begin to save progress, once the save before has ended. StorageFailedError when it fails for the third time in a row.
@@ -138,18 +146,22 @@ class Saving:
         if self._under_way is not None and self._under_way[1].done():
             self.settle()
 
-    def settle(self) -> None:
-        """Wait for the save under way, if there is one, and take note of how it ended; raises what is no trouble with storage."""
+    def settle(self, ending: bool = False, patience: float | None = None) -> None:
+        """Wait for the save under way, if there is one, and take note of how it ended; raises what is no trouble with storage.
+
+        `ending`: no steps follow. TimeoutError where it has not ended after `patience` seconds.
+        """
         if self._under_way is None:
             return
         step, save = self._under_way
         try:
-            saved = save.result()
+            saved = save.result(patience)
         except StorageError as error:
             self._under_way = None
-            self._failed(step, error)
-        except Exception:  # other than an interrupt, after which it is still under way
-            self._under_way = None
+            self._failed(step, error, ending)
+        except Exception:
+            if save.done():
+                self._under_way = None
             raise
         else:
             self._under_way = None
@@ -157,7 +169,7 @@ class Saving:
 
     def surely(self, progress: Progress) -> None:
         """Save progress, unless it is saved; StorageFailedError when it cannot be, though it was tried several times."""
-        self.settle()
+        self.settle(ending=True)
         if progress.step == self.saved:
             return
         again = f" ({self._failures + 1} checkpoints in a row failed)" if self._failures else ""
@@ -174,11 +186,12 @@ class Saving:
             self._warn(text)
         self._told(saved)
 
-    def _failed(self, step: int, error: StorageError) -> None:
+    def _failed(self, step: int, error: StorageError, ending: bool) -> None:
         self._failures += 1
+        then = f"training goes on, {self._kept()}, and the next checkpoint is tried in its turn"
         self._warn(
-            f"checkpoint of step {step} not written: {error}; training goes on, {self._kept()}, and the next "
-            f"checkpoint is tried in its turn ({self._failures} failed in a row; {MOST_FAILURES} end the run)"
+            f"checkpoint of step {step} not written: {error}; {self._kept() if ending else then} "
+            f"({self._failures} failed in a row; {MOST_FAILURES} end the run)"
         )
 
     def _kept(self) -> str:

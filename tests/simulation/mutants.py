@@ -328,12 +328,15 @@ MUTANTS = (
         "pass",
     ),
     Mutant(
-        "a run leaves a checkpoint that is under way", "dbp.training.saving:Saving.__exit__", "self.settle()", "pass"
+        "a run leaves a checkpoint that is under way",
+        "dbp.training.saving:Saving.__exit__",
+        "self.settle(ending=True, patience=patience)",
+        "pass",
     ),
     Mutant(
         "the last state does not wait for the checkpoint under way",
         "dbp.training.saving:Saving.surely",
-        "self.settle()",
+        "self.settle(ending=True)",
         "pass",
     ),
     Mutant("files are not synced", f"{_FILES}:_replacing", "os.fsync(descriptor)", "pass"),

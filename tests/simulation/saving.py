@@ -36,7 +36,7 @@ class SimulatedSave:
         self._looks = max(self._looks - 1, 0)
         return not self._world.saving
 
-    def result(self) -> Saved:
+    def result(self, timeout: float | None = None) -> Saved:
         """See `UnderWay`."""
         if self._world.saving:
             self._write()

@@ -10,6 +10,7 @@ import pytest
 from gcs_server import Google
 
 from dbp.errors import StorageError
+from dbp.storage.failures import understand
 from dbp.storage.folder import MissingFileError
 from dbp.storage.remote import BRIEF, open_folder
 
@@ -106,3 +107,15 @@ def test_credentials_that_are_no_good(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "odd.json"))
     with pytest.raises(StorageError, match=r"gs://: cannot be used: no credentials"):
         open_folder("gs://bucket/runs")
+
+
+def test_credentials_that_cannot_be_had_just_now_are_asked_for_again() -> None:
+    """The server of a machine's credentials, or of tokens, did not answer; a token ran out."""
+    from gcsfs.retry import HttpError
+    from google.auth.exceptions import RefreshError, TransportError
+
+    assert understand(RefreshError(TransportError("no answer")), "gs").worth_trying_again
+    assert understand(RefreshError("busy", retryable=True), "gs").worth_trying_again
+    assert understand(HttpError({"code": 401, "message": "Invalid Credentials"}), "gs").worth_trying_again
+    assert not understand(RefreshError("invalid_grant: account not found"), "gs").worth_trying_again
+    assert not understand(HttpError({"code": 401, "message": "Anonymous caller"}), "gs").worth_trying_again

@@ -59,3 +59,24 @@ def test_line_breaks_links_and_folders_are_refused(tmp_path: Path) -> None:
         LineFile(tmp_path / "link")
     with pytest.raises(StorageError, match="a folder of that name is in the way"):
         LineFile(tmp_path)
+
+
+def test_a_line_that_is_written_in_many_parts_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that ends in the middle is closed by the next."""
+    real, left = os.write, [100]
+
+    def few(descriptor: int, data: bytes) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "no space")
+        left[0] -= 1
+        return real(descriptor, data[:3])
+
+    monkeypatch.setattr("dbp.storage.line_file.os.write", few)
+    with LineFile(tmp_path / "log") as file:
+        file.append("the first line")
+        left[0] = 2
+        with pytest.raises(StorageError, match="the disk is full"):
+            file.append("the second")
+        left[0] = 100
+        file.append("the third")
+    assert (tmp_path / "log").read_text() == "the first line\nthe se\nthe third\n"

@@ -219,7 +219,7 @@ class NotYet:
     def done(self):
         return False
 
-    def result(self):
+    def result(self, timeout=None):
         assert contents(self.handed_over[0]) == self.handed_over[1]
         return self.call()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -207,11 +209,11 @@ def test_a_second_interrupt_leaves_and_the_first_waits() -> None:
         def done(self) -> bool:
             return self.future.done()
 
-        def result(self) -> Saved:
+        def result(self, timeout: float | None = None) -> Saved:
             if self.interrupts:
                 self.interrupts -= 1
                 raise KeyboardInterrupt
-            return self.future.result()
+            return self.future.result(timeout)
 
     threading.Timer(0.1, store.may_end.set).start()
 
@@ -229,3 +231,72 @@ def test_a_second_interrupt_leaves_and_the_first_waits() -> None:
     with pytest.raises(KeyboardInterrupt):
         run()
     assert told == [1]
+
+
+def test_an_interrupted_run_does_not_wait_for_a_storage_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saving, "INTERRUPTED_S", 0.05)
+    store, told = Slow(), []
+
+    def run() -> None:
+        with Saving(store, lambda saved: told.append(saved.step), ignored, 0) as kept:
+            kept.checkpoint(progress(1))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert (store.now, told) == (1, [])
+    store.may_end.set()
+
+
+def test_a_save_that_was_begun_and_not_noted_has_ended_when_the_run_has() -> None:
+    """An interrupt may come between the two."""
+    store = Slow()
+    threading.Timer(0.1, store.may_end.set).start()
+
+    def run() -> None:
+        with Saving(store, ignored, ignored, 0) as kept:
+            kept._begin(lambda: store.save(progress(1)))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert (store.begun, store.now) == ([1], 0)
+
+
+def test_no_thread_is_left() -> None:
+    before = threading.active_count()
+    with Saving(Store(".."), ignored, ignored, 0) as kept:
+        kept.checkpoint(progress(1))
+        kept.checkpoint(progress(2))
+    assert threading.active_count() == before
+
+
+def test_a_checkpoint_that_fails_while_the_run_ends_does_not_speak_of_the_next() -> None:
+    told: list[str] = []
+    with Saving(Store("x."), ignored, told.append, 0) as kept:
+        kept.checkpoint(progress(1))
+        kept.surely(progress(2))
+    assert told == [
+        "checkpoint of step 1 not written: c: cannot be written: the disk is full; there is none yet "
+        "(1 failed in a row; 3 end the run)"
+    ]
+
+
+def test_a_run_in_a_thread_outlives_the_main_one() -> None:
+    """Python's executors take no more work then."""
+    script = """
+import threading, time
+from pathlib import Path
+from dbp.training.saving import Saved, Saving
+class Store:
+    def save(self, progress):
+        return Saved(1, Path(), 0.0)
+def train():
+    threading.main_thread().join()
+    time.sleep(0.3)
+    with Saving(Store(), lambda saved: print("saved"), print, 0) as kept:
+        kept.checkpoint(type("P", (), {"step": 1}))
+threading.Thread(target=train).start()
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.stdout, ran.stderr) == ("saved\n", "")
