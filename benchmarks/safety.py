@@ -68,11 +68,11 @@ class Ledger:
         """Return the call, its time by a clock noted; once, where calls of a kind are made within one another."""
         deep = 0
 
-        def timed(*arguments: Any) -> Any:
+        def timed(*arguments: Any, **named: Any) -> Any:
             nonlocal deep
             began, deep = clock(), deep + 1
             try:
-                return call(*arguments)
+                return call(*arguments, **named)
             finally:
                 deep -= 1
                 if not deep:
@@ -85,8 +85,8 @@ class Ledger:
 def noting() -> Iterator[Ledger]:
     """Note the time of all that makes this process's training safe."""
     ledger = Ledger()
-    waits = {name: getattr(Saving, name) for name in ("checkpoint", "look", "settle", "surely")}
-    inside = ledger.noted("waits", lambda call, *arguments: call(*arguments), time.perf_counter)
+    waits = {name: getattr(Saving, name) for name in ("checkpoint", "settle", "surely")}
+    inside = ledger.noted("waits", lambda call, *arguments, **named: call(*arguments, **named), time.perf_counter)
     writing = ledger.noted("writing", JobCheckpoints.save, time.thread_time)
     with (
         patch("dbp.training.coordinator.digest", ledger.noted("digest", coordinator.digest, time.perf_counter)),
@@ -98,7 +98,7 @@ def noting() -> Iterator[Ledger]:
 
 def method(call: Callable[..., Any], *first: Any) -> Callable[..., Any]:
     """Return a function, which classes make a method of, that makes the call with these arguments first."""
-    return lambda *arguments: call(*first, *arguments)
+    return lambda *arguments, **named: call(*first, *arguments, **named)
 
 
 def write(rows: int, features: int, path: Path) -> None:
