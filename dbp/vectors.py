@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +47,9 @@ def digest(vector: Vector) -> str:
     A change within one number always changes them, any other does but for one in 2**64. They take a tenth of the time of a
     SHA-256 and tell errors; they do not keep out a forger. See network/native/digest.c.
     """
-    array = np.ascontiguousarray(vector, vector.dtype.newbyteorder("<"))
+    array = vector
+    if sys.byteorder != "little" or not (vector.dtype.isnative and vector.flags.c_contiguous):
+        array = np.ascontiguousarray(vector, vector.dtype.newbyteorder("<"))
     return f"{compiled.digest_function()(array.nbytes, compiled.address(array)):016x}"
 
 
