@@ -123,13 +123,21 @@ def scaling_line(found: dict[str, Any]) -> str:
 
 def safety_table(found: dict[str, Any]) -> str:
     """Return what being safe costs, job by job."""
-    header = ["job", "steps", "a step", "digest", "waits", "writing", "all", "runs"]
+    header = ["job", "steps", "a step", "digest", "checkpoints", "training waits", "beside it", "runs"]
     rows = []
     for each in found["jobs"]:
-        kinds = [f"{each[kind]:.2%}" for kind in ("digest", "waits", "writing")]
+        kinds = [f"{each[kind]:.2%}" for kind in ("digest", "waits")]
         whole = f"**{each['share']:.1%}** ({each['least']:.1%} to {each['most']:.1%})"
         rows.append(
-            [each["job"], f"{each['steps']:,}", f"{each['step'] * 1e3:.2f} ms", *kinds, whole, str(each["rounds"])]
+            [
+                each["job"],
+                f"{each['steps']:,}",
+                f"{each['step'] * 1e3:.2f} ms",
+                *kinds,
+                whole,
+                f"{each['writing']:.2%}",
+                str(each["rounds"]),
+            ]
         )
     return f"{table(header, rows)}\n\nHeartbeats take {found['beat_share']:.5%} of a worker's time."
 

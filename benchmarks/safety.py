@@ -1,8 +1,8 @@
 """What being safe costs: whole jobs at default settings, and the share of their time that goes into it. Prints JSON.
 
 Counted is what training waits for: the digest of the parameters in each step, and checkpoints. Those are written beside training,
-by a thread that mostly waits for the disk: training waits until it has started, and where the one before is not done. What that
-thread takes of a processor, checksums and all else, counts as well, though some of it may be a processor that nobody else wanted.
+by a thread that mostly waits for the disk: training waits until it is told, and where the one before is not done. What that
+thread takes of a processor, checksums and all else, is told beside it: it may be a processor that nobody else wanted.
 Heartbeats are sent by threads of the workers: what one costs is measured by itself.
 """
 
@@ -43,7 +43,8 @@ JOBS = {
     "large: 50,000 x 200, 256-128 units": (50_000, 200, (256, 128), 50),
 }
 
-KINDS = ("digest", "waits", "writing")
+WAITS = ("digest", "waits")  # of the thread that trains
+KINDS = (*WAITS, "writing")
 
 
 class Stopwatch(Observer):
@@ -151,7 +152,7 @@ def measure(name: str, rounds: int, quick: bool) -> dict[str, Any]:
             command = [sys.executable, __file__, "--one", str(table), json.dumps(hidden), str(steps)]
             found.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
     medians = {key: statistics.median(each[key] for each in found) for key in ("step", *KINDS)}
-    sums = [sum(each[kind] for kind in KINDS) for each in found]
+    sums = [sum(each[kind] for kind in WAITS) for each in found]
     spread = {"share": statistics.median(sums), "least": min(sums), "most": max(sums)}
     return {"job": name, "steps": steps, "rounds": rounds, **medians, **spread}
 
