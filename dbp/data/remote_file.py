@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from dbp.data.table_file import TableFile
+from dbp.data.table_file import PlacedReader, TableFile
 from dbp.errors import DataError
 from dbp.storage.atomic_files import storage_error
 from dbp.storage.remote import PATIENT, RemoteFolder
@@ -84,7 +84,7 @@ class LocalCopy:
             )
 
 
-class _Ranges(io.RawIOBase):
+class _Ranges(PlacedReader):
     """Reads ranges of a remote file; a failed request is made again by the folder."""
 
     def __init__(self, folder: RemoteFolder, name: str) -> None:
@@ -92,15 +92,6 @@ class _Ranges(io.RawIOBase):
         self._file: Any = folder.open(name)  # Any: fsspec has no types
         self._place = 0
         self._size = int(self._file.size)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -9,6 +10,24 @@ from typing import BinaryIO
 
 from dbp.data.table import stream_fingerprint
 from dbp.errors import DataError
+
+
+class PlacedReader(io.RawIOBase):
+    """What `open_ranges` returns where Python has no file for it: subclasses read at `_place`, move it, and know how to seek."""
+
+    _place: int
+
+    def readable(self) -> bool:
+        """See `io.RawIOBase`."""
+        return True
+
+    def seekable(self) -> bool:
+        """See `io.RawIOBase`."""
+        return True
+
+    def tell(self) -> int:
+        """See `io.RawIOBase`."""
+        return self._place
 
 
 class TableFile(ABC):

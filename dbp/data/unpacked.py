@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from dbp.data.table_file import TableFile
+from dbp.data.table_file import PlacedReader, TableFile
 from dbp.errors import DataError
 from dbp.storage.atomic_files import storage_error
 
@@ -90,7 +90,7 @@ class UnpackedFile(TableFile):
             ) from error
 
 
-class _FromBeginning(io.RawIOBase):
+class _FromBeginning(PlacedReader):
     """Reads on from near the beginning without unpacking more than is asked for."""
 
     def __init__(self, source: UnpackedFile) -> None:
@@ -98,15 +98,6 @@ class _FromBeginning(io.RawIOBase):
         self._pieces: Generator[bytes] | None = None
         self._rest = b""
         self._file: BinaryIO | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence != os.SEEK_SET:

@@ -32,9 +32,8 @@ def open_filesystem(scheme: str) -> Any:  # Any: fsspec has no types
 def bucket_exists(files: Any, scheme: str, bucket: str) -> bool:
     """Whether a store has a bucket. Other errors are the library's."""
     try:
-        if (
-            scheme == "gs"
-        ):  # a list of its objects: who may read and write those may often not ask about the bucket itself
+        if scheme == "gs":
+            # A list of its objects: who may read and write those may often not ask about the bucket itself.
             files.call("GET", "b/{}/o", bucket, maxResults=1)
         else:
             files.info(bucket)

@@ -125,7 +125,9 @@ class Saving:
         except Exception as problem:
             if error is None:
                 raise
-            if problem is not error:  # a lost lease ends the run and its checkpoint with the same word
+            if self._under_way is not None:
+                error.add_note(f"the checkpoint of step {self._under_way[0]} was still being written; {self._kept()}")
+            elif problem is not error:  # a lost lease ends the run and its checkpoint with the same word
                 error.add_note(str(problem))
         finally:
             self._thread.end(patience if self._under_way is None else 0.0)

@@ -242,9 +242,10 @@ def test_an_interrupted_run_does_not_wait_for_a_storage_that_hangs(monkeypatch: 
             kept.checkpoint(progress(1))
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         run()
     assert (store.now, told) == (1, [])
+    assert caught.value.__notes__ == ["the checkpoint of step 1 was still being written; there is none yet"]
     store.may_end.set()
 
 
