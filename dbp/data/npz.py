@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dbp.data.matrix import BATCH_BYTES, Matrix, read_header
 from dbp.data.table import BATCH_ROWS
-from dbp.data.table_file import TableFile
+from dbp.data.table_file import TableFile, kept_by
 from dbp.data.text_scan import LEAST_BYTES
 from dbp.data.unpacked import nameless_copy
 from dbp.errors import DataError
@@ -122,7 +122,7 @@ class NpzTable:
         if not array.packed:
             return self._source.open_ranges()
         if array.member not in self._unpacked:
-            self._unpacked[array.member] = _unpack(self._source, array)
+            self._unpacked[array.member] = kept_by(self, _unpack(self._source, array))
         return open(f"/proc/self/fd/{self._unpacked[array.member].fileno()}", "rb")
 
     def has_ranges(self) -> bool:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from dbp.data.table_file import PlacedReader, TableFile
+from dbp.data.table_file import PlacedReader, TableFile, kept_by
 from dbp.errors import DataError
 from dbp.storage.atomic_files import storage_error
 from dbp.storage.remote import PATIENT, RemoteFolder
@@ -74,7 +74,7 @@ class LocalCopy:
             with tempfile.TemporaryDirectory(prefix="dbp-table-") as temporary:
                 local = Path(temporary) / "table"
                 folder.download(name, local)
-                self._file = open(local, "rb")  # noqa: SIM115 -- it is this object's
+                self._file = kept_by(self, open(local, "rb"))  # noqa: SIM115 -- it is this object's
         except OSError as error:
             raise storage_error("take a copy of a table", Path(tempfile.gettempdir()), error) from error
         self.path = Path(f"/proc/self/fd/{self._file.fileno()}")

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import weakref
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import BinaryIO
 
 from dbp.data.table import stream_fingerprint
 from dbp.errors import DataError
+
+
+def kept_by(owner: object, file: BinaryIO) -> BinaryIO:
+    """Return the file, which is closed as soon as its owner is gone: left to itself, Python warns of it, whenever that is."""
+    weakref.finalize(owner, file.close)
+    return file
 
 
 class PlacedReader(io.RawIOBase):

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from dbp.data.table_file import PlacedReader, TableFile
+from dbp.data.table_file import PlacedReader, TableFile, kept_by
 from dbp.errors import DataError
 from dbp.storage.atomic_files import storage_error
 
@@ -71,7 +71,7 @@ class UnpackedFile(TableFile):
         """See `TableFile`. DataError when the file is truncated or damaged, StorageError when there is no room for it."""
         if self._file is None:
             with closing(self.pieces()) as pieces:
-                self._file = nameless_copy(lambda: next(pieces, b""))
+                self._file = kept_by(self, nameless_copy(lambda: next(pieces, b"")))
             if self._expected is not None:
                 super().require_size(self._expected)
         return Path(f"/proc/self/fd/{self._file.fileno()}")
