@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
+from dbp.data.file_checks import FileCheck
 from dbp.data.table import Table
 from dbp.data.table_file import TableFile
 from dbp.data.text_scan import TextScan
@@ -19,7 +20,7 @@ class Format:
 
     ending: str
     module: str  # below dbp.data
-    reader: str  # a class with `open`, and `agree` where what files hold decides about their columns
+    reader: str  # a class with `open`, `agree` where what files hold decides about their columns, `check` where they have checksums
     options: tuple[tuple[str, str], ...] = ()
     packing: str | None = None  # the ending that says how the file is compressed
 
@@ -44,6 +45,16 @@ class Format:
 
         assert isinstance(text, UnpackedFile)
         return PackedScan.of_packed(text, rows)
+
+    def check(self, file: TableFile, learnt: object) -> FileCheck | None:
+        """Return how damaged bytes of a file that `learnt` tells of are found; None where nothing tells, or it is too large."""
+        found: FileCheck | None = self._class().check(file, learnt) if self.has_checksums else None
+        return found
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether files can be checked for damaged bytes."""
+        return hasattr(self._class(), "check")
 
     @property
     def is_text(self) -> bool:

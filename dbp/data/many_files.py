@@ -18,6 +18,7 @@ from itertools import accumulate
 import pyarrow as pa
 
 from dbp.data import text_scan
+from dbp.data.file_checks import check_files
 from dbp.data.file_set import FileSet
 from dbp.data.formats import Format
 from dbp.data.partitions import Value, key_columns
@@ -93,7 +94,7 @@ class ManyFiles:
     ) -> ManyFiles:
         """Read the metadata of all files, unless they are `learnt`. DataError names the file and column that differ.
 
-        `looking` is who looks through large files of text.
+        `looking` is who looks through large files.
         """
         if isinstance(learnt, Learnt):
             return cls(learnt, form, file_of)
@@ -104,12 +105,12 @@ class ManyFiles:
             table = form.read(scans[0].source, scans[0].first_look())
             member = Member(name, _opened(table), values[name])
             looking.first_look(cls(Learnt(files, (member,), member.opened.schema, keys), form, file_of))
-            found = look_through(scans, looking.lookers, files.path)
+            ranges = look_through(scans, looking.lookers, files.path)
             opened = _agreed(
                 files,
                 form,
                 file_of,
-                [_opened(form.read(each.source, learnt)) for each, learnt in zip(scans, found, strict=True)],
+                [_opened(form.read(each.source, learnt)) for each, learnt in zip(scans, ranges, strict=True)],
             )
         else:
             opened = _look_at(files, form, file_of)
@@ -123,7 +124,12 @@ class ManyFiles:
                     "expected one or the other"
                 )
         members = (Member(name, each, values[name]) for name, each in zip(files.names, opened, strict=True))
-        return cls(Learnt(files, tuple(members), schema, keys), form, file_of)
+        table = cls(Learnt(files, tuple(members), schema, keys), form, file_of)
+        if form.has_checksums:
+            found = zip(files.names, opened, strict=True)
+            checks = [form.check(file_of(files.full(name)), each.learnt) for name, each in found]
+            check_files(checks, looking, files.path, lambda: table)
+        return table
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import IO, BinaryIO
@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from dbp.data.matrix import BATCH_BYTES, Matrix, read_header
 from dbp.data.table import BATCH_ROWS
 from dbp.data.table_file import TableFile, kept_by
-from dbp.data.text_scan import LEAST_BYTES
 from dbp.data.unpacked import nameless_copy
 from dbp.errors import DataError
 
 _CHUNK_BYTES = 1 << 20
+_CHECKED_BYTES = 64 << 20  # an archive of more would be read twice, to find a flipped bit
 _MOST_DEFLATED = 1032  # bytes that one compressed byte can stand for
 _LOCAL_HEADER = struct.Struct("<26xHH")  # of a member: the lengths of its name and of more, which follow
 
@@ -65,6 +65,24 @@ class NpzLearnt:
     arrays: tuple[Array, ...]
 
 
+@dataclass(frozen=True)
+class ArchiveCheck:
+    """Read an archive whole and compare its checksums (a `FileCheck`)."""
+
+    source: TableFile
+    weight: int  # bytes, of what it unpacks to
+
+    @property
+    def path(self) -> str:
+        """See `FileCheck`."""
+        return self.source.path
+
+    def __call__(self) -> None:
+        """See `FileCheck`. DataError where a checksum is not right."""
+        with _archive(self.source) as (_, archive):
+            _check_bytes(archive)
+
+
 class NpzTable:
     """See `Table`."""
 
@@ -83,7 +101,7 @@ class NpzTable:
 
     @classmethod
     def open(cls, source: TableFile, learnt: object | None = None) -> NpzTable:
-        """Read directory and headers, unless they are `learnt`; up to 64 MiB all bytes, to check them.
+        """Read directory and headers, unless they are `learnt`.
 
         DataError when arrays are missing, of wrong shapes, or hold Python objects.
         """
@@ -100,6 +118,12 @@ class NpzTable:
         if rows[0] != rows[-1]:
             raise DataError(f"{path}: x has {rows[0]} rows and y has {rows[1]}; expected as many")
         return cls(source, NpzLearnt(source.size(), tuple(chosen)))
+
+    @staticmethod
+    def check(source: TableFile, learnt: NpzLearnt) -> ArchiveCheck | None:
+        """Return what is to be done so that damaged bytes are found; None for a large archive."""
+        size = sum(array.matrix.rows * array.matrix.width * array.matrix.dtype.itemsize for array in learnt.arrays)
+        return ArchiveCheck(source, size) if size <= _CHECKED_BYTES else None
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table`. DataError where a compressed array is damaged."""
@@ -144,20 +168,23 @@ class NpzTable:
 
 def _found(source: TableFile) -> list[_Found]:
     """Return what the headers of all members say. DataError."""
+    with _archive(source) as (file, archive):
+        return [_look_at(file, archive, entry) for entry in archive.infolist()]
+
+
+@contextmanager
+def _archive(source: TableFile) -> Iterator[tuple[BinaryIO, zipfile.ZipFile]]:
+    """Open an archive: the file, and what is in it. DataError for whatever is found to be damaged within."""
     try:
         with source.open_ranges() as file:
             if file.read(2) != b"PK":
                 raise ValueError("no zip archive")
             with zipfile.ZipFile(file) as archive:
-                entries = archive.infolist()
-                found = [_look_at(file, archive, entry) for entry in entries]
-                if sum(entry.file_size for entry in entries) <= LEAST_BYTES:
-                    _check_bytes(archive)
+                yield file, archive
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes reach zlib, zipfile and Python's tokenizer, each with errors of its own
         raise DataError(f"{source.path}: damaged, or no .npz archive of plain arrays ({error})") from error
-    return found
 
 
 def _look_at(file: BinaryIO, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> _Found:

@@ -6,6 +6,7 @@ import difflib
 import os
 from pathlib import Path
 
+from dbp.data.file_checks import check_files
 from dbp.data.formats import ENDINGS, format_of, require_format
 from dbp.data.table import Table
 from dbp.data.table_file import LocalFile, TableFile
@@ -29,7 +30,10 @@ def open_table(path: str | Path, learnt: object | None = None, looking: Looking 
     if learnt is None and looking is not None and (scan := form.scan(file)) is not None and is_large([scan]):
         looking.first_look(form.read(file, scan.first_look()))
         (learnt,) = look_through([scan], looking.lookers, text)
-    return form.read(file, learnt)
+    table = form.read(file, learnt)
+    if learnt is None:
+        check_files([form.check(file, table.learnt())], looking, text, lambda: table)
+    return table
 
 
 def _is_of_many_files(learnt: object) -> bool:

@@ -21,8 +21,8 @@ from dbp.data.table_file import TableFile
 from dbp.data.text_index import IndexBuilder, TextIndex, joined
 from dbp.errors import DataError
 
-RANGE_BYTES = 32 << 20
-LEAST_BYTES = 2 * RANGE_BYTES  # up to so much is looked through here, in less time than asking others takes
+RANGE_BYTES = 8 << 20
+LEAST_BYTES = text_index.PIECE_BYTES  # up to so much is looked through here: for the first look it is read anyway
 _TAIL_BYTES = 1 << 16  # read at first beyond a range, for the end of its last row
 
 

@@ -282,7 +282,7 @@ def test_a_large_archive_is_read_where_its_rows_lie(
     save: Any, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Opening it reads directory and headers; who is told what they said reads rows, and not the whole where they lie in ranges."""
-    monkeypatch.setattr("dbp.data.npz.LEAST_BYTES", 1000)
+    monkeypatch.setattr("dbp.data.npz._CHECKED_BYTES", 1000)
     x, y = KINDS[kind](np.arange(400_000.0).reshape(-1, 4)), np.arange(200_000).reshape(-1, 2)
     save(tmp_path / "a.npz", x=x, y=y)
     read = counted(monkeypatch)
@@ -302,7 +302,7 @@ def test_a_large_archive_is_read_where_its_rows_lie(
 
 def test_a_large_archive_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its compressed arrays are checked as they are unpacked, and it may not have changed since it was opened."""
-    monkeypatch.setattr("dbp.data.npz.LEAST_BYTES", 1000)
+    monkeypatch.setattr("dbp.data.npz._CHECKED_BYTES", 1000)
     np.savez_compressed(tmp_path / "a.npz", x=np.random.default_rng(1).standard_normal((5000, 4)))
     data = bytearray((tmp_path / "a.npz").read_bytes())
     data[80_000] ^= 1
