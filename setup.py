@@ -67,7 +67,9 @@ class BuildKernel(build_ext):
         if found != os.environ.get("CC"):  # else setuptools knows what to do with it
             shared = ["-dynamiclib"] if sys.platform == "darwin" else ["-shared"]
             self.compiler.set_executables(compiler_so=[*command, "-fPIC"], linker_so=[*command, *shared])
-        objects = [*self._compile("dispatch.c", "dispatch", []), *self._compile("digest.c", "digest", [])]
+        objects = [
+            each for name in ("dispatch", "digest", "crew") for each in self._compile(f"{name}.c", name, ["-pthread"])
+        ]
         for instructions, instruction_flags in INSTRUCTIONS.items():
             for precision, precision_flags in PRECISIONS.items():
                 name = f"{precision}_{instructions}"
@@ -76,7 +78,7 @@ class BuildKernel(build_ext):
                 )
         sanitized = ["-fsanitize=address,undefined"] if "DBP_SANITIZE" in os.environ else []
         target = self.get_ext_fullpath(ext.name)
-        self.compiler.link_shared_object(objects, target, libraries=["m"], extra_postargs=sanitized)
+        self.compiler.link_shared_object(objects, target, libraries=["m"], extra_postargs=["-pthread", *sanitized])
 
     def _compile(self, source: str, name: str, flags: list[str]) -> list[str]:
         folder = Path(self.build_temp) / name
@@ -95,7 +97,7 @@ setup(
     ext_modules=[
         Extension(
             "dbp.network._kernel",
-            sources=[f"{NATIVE}/kernel.c", f"{NATIVE}/dispatch.c", f"{NATIVE}/digest.c"],
+            sources=[f"{NATIVE}/{name}.c" for name in ("kernel", "dispatch", "digest", "crew")],
             depends=[f"{NATIVE}/{header}" for header in HEADERS],
         )
     ],

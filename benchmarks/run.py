@@ -178,16 +178,16 @@ def training_table(found: list[dict[str, Any]]) -> str:
         "final loss",
         "scikit-learn / dbp",
         "torch / dbp",
+        "whole job",
     ]
     rows = []
     for each in found:
         for name, median in each["contenders"].items():
             shown = [each["problem"], each["precision"]] if name == "scikit-learn" else ["", ""]
-            ratios = (
-                [f"**{each['over_scikit_learn']:.1f}**", f"**{each['over_torch']:.1f}**"] if name == "dbp" else ["", ""]
-            )
+            ratios = [f"**{ratio:.1f}**" for ratio in each["ratios"].get(name, ())] or ["", ""]
+            whole = [f"{median['whole']:.1f} s" if "whole" in median else ""]
             numbers = [f"{median['passes']:.0f}", f"{median['seconds']:.3f}", f"{median['loss']:.3g}"]
-            rows.append([*shown, name, *numbers, *ratios])
+            rows.append([*shown, name, *numbers, *ratios, *whole])
     return table(header, rows)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from dbp.errors import InputError
+
 DEFAULT_STORAGE = "runs"
 
 JobFile = Annotated[Path, Argument(metavar="JOB", help="The job file (YAML).", show_default=False)]
@@ -43,6 +45,15 @@ Workers = Annotated[
         "--workers", metavar="N", help="Worker processes; 0: none but this one. Default: the job's.", show_default=False
     ),
 ]
+Threads = Annotated[
+    int | None,
+    Option(
+        "--threads",
+        metavar="N",
+        help="No worker processes, but so many threads of this one: the fastest on one machine.",
+        show_default=False,
+    ),
+]
 ScoringWorkers = Annotated[
     int, Option("--workers", metavar="N", min=0, help="Ray workers that share the rows; 0: this process alone.")
 ]
@@ -68,6 +79,17 @@ TokenFile = Annotated[
 Insecure = Annotated[bool, Option("--insecure", help="Accept a service that asks for no token.")]
 Follow = Annotated[bool, Option("--follow", help="Watch the job until it ends; Ctrl-C leaves it running.")]
 Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
+
+
+def overrides_of_workers(workers: int | None, threads: int | None) -> list[str]:
+    """Return `--workers` and `--threads` as overrides of a job. InputError for both."""
+    if workers is not None and threads is not None:
+        raise InputError("--workers and --threads: expected one of them: worker processes, or threads of this one")
+    if threads is not None:
+        return [f"workers={{threads: {threads}}}"]
+    return [] if workers is None else [f"workers={workers}"]
+
+
 Storage = Annotated[
     str, Option("--storage", metavar="FOLDER", help="The folder or URI that holds the job directories.")
 ]

@@ -81,7 +81,7 @@ stopping:
   max_seconds: null             # ... after so many seconds of training; the result then depends on the machine
   keep: null                    # the parameters in the model file: best (on validation rows) or last; null: best with `patience`
 
-workers: 2                      # worker processes, or {min: 2, max: 16}; 0: one process, without Ray. The result has the same bits
+workers: 2                      # worker processes, {min: 2, max: 16}, or {threads: 4}: of one process, without Ray. The same bits
 
 audit: 0.0                      # the share of the shards that another worker computes too, to compare the bits; 0: none
 

@@ -105,6 +105,7 @@ class Coordinator:
             observer=Observers(_Telling(self._say, waiting), telemetry(home.id)),
             workers=job.required_workers if job.is_elastic else min(job.required_workers, len(order.room.places())),
             most=job.most_workers if job.is_elastic else 0,
+            threads=job.threads,
             address=None,
             stop=self._stop,
             service=InService(order.room, waiting, Fitness.here(tables_of(job))),

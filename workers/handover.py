@@ -216,4 +216,4 @@ def _look_at_tables(job: Job, cargo: Cargo) -> None:
         return
     if sum(file.size for file in cargo.travelling) > _CHECKED_HERE_BYTES:
         return
-    check_size(job, open_dataset(job), job.required_workers)
+    check_size(job, open_dataset(job), job.required_workers or job.threads)

@@ -27,8 +27,10 @@ WARN_PER_CENT = 80
 RAY_AND_DRIVER = 700 << 20  # measured: the processes of an embedded Ray 540 MiB, and the one that trains 180
 
 
-def need_of(job: Job, dataset: Dataset, raw: Workload, workers: int) -> WorkerMemory:
-    """Return what each worker needs. Of a classification's classes, which nobody has counted yet, two are expected."""
+def need_of(job: Job, dataset: Dataset, raw: Workload, workers: int, threads: int = 1) -> WorkerMemory:
+    """Return what each worker needs; 0 workers: this process, with `threads`.
+
+    Of a classification's classes, which nobody has counted yet, two are expected."""
     outputs = job.network.outputs or (2 if job.task == "classification" else len(dataset.targets))
     row = RowShape(
         inputs=dataset.expected_inputs,
@@ -38,15 +40,16 @@ def need_of(job: Job, dataset: Dataset, raw: Workload, workers: int) -> WorkerMe
         weighted=job.data.weight is not None or job.data.class_weights is not None,
         shuffled=job.training.batch != "full",
     )
-    return worker_memory(
+    need = worker_memory(
         raw.shards,
-        workers,
+        workers or threads,
         row,
         (dataset.expected_inputs, *job.network.hidden, outputs),
         reading_bytes=dataset.reading_bytes,
         on_disk=job.data.cache == "disk",
         curvature=job.optimizer.needs_curvature,
     )
+    return need if workers else need.in_one_process(threads)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,11 @@ class Need:
     def of(cls, job: Job) -> Need:
         """Return a job's need; without workers, its coordinator computes, in a place of its own."""
         memory = job.service.memory_per_worker
-        each = {"CPU": 1.0, **job.service.resources, **({"memory": float(memory)} if memory else {})}
+        each = {
+            "CPU": 1.0 if job.required_workers else float(job.threads),
+            **job.service.resources,
+            **({"memory": float(memory)} if memory else {}),
+        }
         return cls(max(1, job.required_workers), each, strictly=job.is_elastic)
 
 
@@ -48,7 +52,7 @@ def waits_for(need: Need, nodes: Sequence[Resources], free: Resources, verb: str
     `verb` is what it does when it has its room.
     """
     most = most_places(need.each, nodes)
-    if set(need.each) == {"CPU"}:
+    if need.each == {"CPU": 1.0}:
         what = f"waits for {_count(need.places, 'CPU')}; the cluster has"
         if most >= need.places:
             return f"{what} {most}, {math.floor(free.get('CPU', 0.0))} free"
@@ -109,7 +113,7 @@ class Room:
     def coordinator_options(self, place: int, computes: bool) -> dict[str, object]:
         """Return the options of the coordinator's actor: beside the worker of a place, or in its stead where it computes."""
         options: dict[str, object] = {"num_cpus": 0, "scheduling_strategy": self._strategy(place)}
-        return {**options, **self._amounts(), "num_cpus": 1} if computes else options
+        return {**options, **self._amounts(), "num_cpus": self.need.each["CPU"]} if computes else options
 
     def worker_options(self, place: int | None) -> dict[str, object]:
         """Return the options of the actor of the worker in a place, or in none, beside its one CPU."""

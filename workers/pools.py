@@ -11,6 +11,7 @@ from dbp.sums.audit import Audit
 from dbp.sums.auditing import audited
 from dbp.sums.messages import Workload
 from dbp.sums.pool import TransportPool, serial_pool
+from dbp.sums.threads import thread_pool
 
 if TYPE_CHECKING:
     from dbp.workers.nodes import Fitness
@@ -31,8 +32,9 @@ def open_pool(
     most: int = 0,
     audit: Audit | None = None,
     fitness: Fitness | None = None,
+    threads: int = 1,
 ) -> Iterator[TransportPool]:
-    """Open the pool for `workers` workers and close it, with the Ray it started, at the end; 0 workers: this process.
+    """Open the pool for `workers` workers and close it, with the Ray it started, at the end; 0 workers: `threads` of this process.
 
     `vector_bytes` is an upper bound of a parameter vector's size. `on_loss` hears of every worker that died, `on_trouble` of
     all else (and of that, too, where there is no `on_loss`). `room` is where workers are put on the Ray that this process is part
@@ -41,7 +43,7 @@ def open_pool(
     InputError when no cluster answers at `address`.
     """
     if workers == 0:
-        pool = serial_pool(workload)
+        pool = serial_pool(workload) if threads == 1 else thread_pool(workload, threads)
         try:
             yield pool
         finally:

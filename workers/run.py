@@ -81,6 +81,7 @@ class Setting:
     service: InService | None = None
     began: float = field(default_factory=time.perf_counter)
     most: int = 0  # workers that take part where there is room; fewer than `workers`: no more than these
+    threads: int = 1  # of this process, where there are no workers
     callbacks: Guarded = field(default_factory=Guarded)  # which `observer` tells, too
 
     def opening(self, job: Job) -> Opening:
@@ -98,7 +99,9 @@ class Setting:
                 f"starting {what}{self.workers}{more} worker{'s' if self.most > 1 or self.workers > 1 else ''}"
             )
         if run.job.audit and not self.workers:
-            self.observer.warning("audit: nothing is audited with `workers: 0`: there is no worker to compare with")
+            self.observer.warning(
+                "audit: nothing is audited without worker processes: there is no other one to compare with"
+            )
         audit = Audit(run.job.audit, run.job.training.seed)
         room, observer = self.service.room if self.service else None, self.observer
         fitness = self.service.fitness if self.service else None
@@ -115,6 +118,7 @@ class Setting:
             self.most,
             audit,
             fitness,
+            self.threads,
         ) as pool:
             if room is None and self.address:
                 self._check_memory(run)
@@ -122,7 +126,7 @@ class Setting:
 
     def _check_memory(self, run: Run) -> None:
         """Raise JobFileError where the rows cannot fit into memory, before any is loaded; warn where they may not."""
-        need = need_of(run.job, run.dataset, run.raw, self.workers)
+        need = need_of(run.job, run.dataset, run.raw, self.workers, self.threads)
         for warning in check_memory(run.job, need, machines(self.workers, self.service.room if self.service else None)):
             self.observer.warning(warning)
 
@@ -151,7 +155,7 @@ class Run:
 
     def check(self) -> None:
         """Raise JobFileError where the job does not fit its tables, or the model it starts from."""
-        check_size(self.job, self.dataset, self.setting.workers)
+        check_size(self.job, self.dataset, self.setting.workers or self.setting.threads)
         if self.start is not None:
             check_start(self.job, self.dataset, self.start)
 

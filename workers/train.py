@@ -178,9 +178,10 @@ def _setting(
     callbacks: Sequence[Callback],
 ) -> Setting:
     least, most = (job.required_workers, job.most_workers) if workers is None else (workers, workers)
+    threads = job.threads if workers is None else 1
     guarded = Guarded(callbacks, None if observer is None else observer.warning)
     watching = Observers(observer or Observer(), guarded)
-    return Setting(watching, least, address, stop or StopRequest(), most=most, callbacks=guarded)
+    return Setting(watching, least, address, stop or StopRequest(), most=most, threads=threads, callbacks=guarded)
 
 
 def _fingerprints(job: Job) -> list[str]:

@@ -19,8 +19,10 @@ from dbp.cli.options import (
     Overrides,
     Quiet,
     Storage,
+    Threads,
     TokenFile,
     Workers,
+    overrides_of_workers,
 )
 from dbp.cli.output import Mode, Output, flush_results, talk
 from dbp.cli.service import Access, Found, find_job, submitted_from
@@ -42,6 +44,7 @@ EitherAddress = Annotated[
 def resume(
     job: JobName,
     workers: Workers = None,
+    threads: Threads = None,
     overrides: Overrides = None,
     storage: Storage = DEFAULT_STORAGE,
     here: Here = False,
@@ -58,9 +61,7 @@ def resume(
     A submitted job goes on on its service, any other in this process. --set training.max_steps=N, or other `stopping` rules, go on
     with a finished job; nothing that would change a step can be set.
     """
-    changes = list(overrides or ())
-    if workers is not None:
-        changes.append(f"workers={workers}")
+    changes = [*(overrides or ()), *overrides_of_workers(workers, threads)]
     directory = _directory_here(job, storage)
     if here or (directory is not None and submitted_from(directory) is None):
         own = directory or JobDirectory.find(job, storage)

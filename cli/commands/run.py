@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dbp.cli.foreground import run_in_foreground
-from dbp.cli.options import Address, JobFile, Json, Logs, Overrides, Quiet, Workers
+from dbp.cli.options import Address, JobFile, Json, Logs, Overrides, Quiet, Threads, Workers, overrides_of_workers
 
 Id = Annotated[
     str | None,
@@ -28,6 +28,7 @@ StorageOverride = Annotated[
 def run(
     job: JobFile,
     workers: Workers = None,
+    threads: Threads = None,
     overrides: Overrides = None,
     job_id: Id = None,
     storage: StorageOverride = None,
@@ -43,9 +44,7 @@ def run(
     from dbp.jobs.job import Job
 
     # Options are overrides too: then their mistakes are reported with all others.
-    changes = list(overrides or ())
-    if workers is not None:
-        changes.append(f"workers={workers}")
+    changes = [*(overrides or ()), *overrides_of_workers(workers, threads)]
     if storage is not None:
         changes.append(f"storage={json_text.dumps(storage, ensure_ascii=False)}")
     loaded = Job.from_file(job, changes)

@@ -59,7 +59,7 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
     runs = members(job)
 
     def check(member: Member) -> None:
-        check_size(member.job, dataset, job.required_workers)
+        check_size(member.job, dataset, job.required_workers or job.threads)
         if start is not None:
             check_start(member.job, dataset, start)
 
@@ -78,7 +78,7 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
             encoding = fit_columns(job, dataset, pool, warnings, start).encoding
             check_members(job, runs, lambda member: build_network(member.job, encoding))
             network = build_network(runs[0].job, encoding)
-    need = need_of(job, dataset, raw_workload(job, dataset), job.required_workers)
+    need = need_of(job, dataset, raw_workload(job, dataset), job.required_workers, job.threads)
     for text in memory_warnings(job, need):
         talk(f"warning: {text}")
     return {

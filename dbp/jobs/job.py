@@ -20,7 +20,7 @@ from dbp.jobs.cross_checks import cross_problems, default_loss
 from dbp.jobs.job_file import apply_overrides, parse_values, read_text, resolve_input_paths
 from dbp.jobs.problems import problems_of
 from dbp.jobs.sections import CheckpointOptions, DataOptions, NetworkOptions, PathText, TrainingOptions
-from dbp.jobs.service_options import ServiceOptions, Workers
+from dbp.jobs.service_options import ServiceOptions, WorkerRange, Workers, WorkerThreads
 from dbp.jobs.stopping_options import StoppingOptions
 from dbp.jobs.strict_yaml import YamlValue, to_yaml
 from dbp.jobs.sweep import SWEEP_MEANING, Sweep, member_values, point_problems, points
@@ -72,7 +72,8 @@ class Job(Section):
         default=2,
         description="Worker processes; 0 computes in the calling process. Or `{min: 2, max: 16}`: training begins with `min`, and "
         "others join, up to `max`, when and as long as the cluster has room for them (on one machine: as many as it has CPUs). "
-        "Changes no bit.",
+        "Or `{threads: 4}`: threads of the calling process, without Ray. On one machine they start at once and are the fastest; "
+        "none of them can be lost alone. Changes no bit.",
     )
     audit: float = Field(
         default=0.0,
@@ -80,7 +81,7 @@ class Job(Section):
         le=1,
         description="The share of the shards, chosen anew every ten steps, whose sums another worker computes, too, to compare the "
         "bits. A worker that computed wrongly is named and replaced, and its shards are computed again. 0.01 costs about 1 % of a "
-        "step, and reading those rows. Changes no bit; with `workers: 0` there is nobody to compare with.",
+        "step, and reading those rows. Changes no bit; without worker processes there is nobody to compare with.",
     )
     checkpoint: CheckpointOptions = Field(
         default=CheckpointOptions(), description="What to keep on disk, so that an interrupted job can go on."
@@ -98,7 +99,9 @@ class Job(Section):
 
     @property
     def required_workers(self) -> int:
-        """The workers that training waits for."""
+        """The worker processes that training waits for; 0: the process that trains computes, with `threads`."""
+        if isinstance(self.workers, WorkerThreads):
+            return 0
         return self.workers if isinstance(self.workers, int) else self.workers.min
 
     @property
@@ -108,8 +111,13 @@ class Job(Section):
 
     @property
     def most_workers(self) -> int:
-        """The workers that take part where there is room."""
-        return self.workers if isinstance(self.workers, int) else self.workers.max
+        """The worker processes that take part where there is room."""
+        return self.workers.max if isinstance(self.workers, WorkerRange) else self.required_workers
+
+    @property
+    def threads(self) -> int:
+        """The threads that compute in the process that trains, where there are no worker processes."""
+        return self.workers.threads if isinstance(self.workers, WorkerThreads) else 1
 
     @model_validator(mode="before")
     @classmethod

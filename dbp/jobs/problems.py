@@ -141,6 +141,8 @@ def keys_at(path: Path, root: Schema, values: Mapping[str, object]) -> list[str]
 def _suggestion(path: Path, root: Schema, values: Mapping[str, object]) -> str:
     key = str(path[-1])
     known = keys_at(path[:-1], root, values)
+    if key in known:  # of another form of the section
+        return "; expected it without the other keys there, or those without it"
     homes = [(), *((name,) for name in root["properties"])]
     elsewhere = [dotted((*home, key)) for home in homes if key in keys_at(home, root, values)]
     if elsewhere:

@@ -112,7 +112,8 @@ def _describe(schema: Schema, root: Schema) -> str:
         item = describe(branches(schema.get("items", {}), root), root)
         return f"{'a non-empty list' if schema.get('minItems') else 'a list'} (each item {item})"
     if kind == "object" and "properties" in schema:
-        return "a section with the keys " + ", ".join(schema["properties"])
+        keys = schema["properties"]
+        return f"a section with the key{'s' * (len(keys) > 1)} {', '.join(keys)}"
     return KINDS.get(kind, kind)
 
 

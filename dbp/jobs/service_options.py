@@ -70,11 +70,21 @@ class WorkerRange(Section):
         return self
 
 
-def _number_or_range(value: object) -> str:
+class WorkerThreads(Section):
+    """Workers that are threads of the process that trains."""
+
+    threads: int = Field(ge=1, le=1024, description="So many threads of one process, on one machine, without Ray.")
+
+
+def _kind_of_workers(value: object) -> str:
+    if isinstance(value, WorkerThreads) or (isinstance(value, Mapping) and "threads" in value):
+        return "<threads>"
     return "<range>" if isinstance(value, Mapping | WorkerRange) else "<number>"
 
 
 Workers: TypeAlias = Annotated[
-    Annotated[int, Field(ge=0, le=1024), Tag("<number>")] | Annotated[WorkerRange, Tag("<range>")],
-    Discriminator(_number_or_range),
+    Annotated[int, Field(ge=0, le=1024), Tag("<number>")]
+    | Annotated[WorkerRange, Tag("<range>")]
+    | Annotated[WorkerThreads, Tag("<threads>")],
+    Discriminator(_kind_of_workers),
 ]

@@ -21,6 +21,8 @@ on the rows and the network alone, and each number is one fixed chain of IEEE op
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,7 @@ from dbp.network.activations import activation_code
 from dbp.network.compiled_network import CompiledNetwork
 from dbp.network.losses import WITH_OUTPUT_FUNCTION, ErrorSums, LossName, loss_code
 from dbp.network.network import Network
+from dbp.network.tree_sums import Leaves, TreesTask
 
 Array = NDArray[np.floating]
 Classes = NDArray[np.int32]
@@ -84,10 +87,13 @@ class Kernel:
 
     def move_to(self, theta: Array) -> None:
         """Take the parameters (P,), contiguous and of the kernel's dtype, for the calls that follow; they are read, not kept."""
+        self._check(theta)
+        self._compiled.pack(theta)
+
+    def _check(self, theta: Array) -> None:
         self.network.check_shape(theta)
         if theta.dtype != self.dtype:
             raise ValueError(f"parameters: {theta.dtype}; expected {self.dtype}")
-        self._compiled.pack(theta)
 
     def gradient_sum(self, inputs: Array, targets: Targets, gradient: Array, weights: Array | None = None) -> ErrorSums:
         """Overwrite `gradient` (P,) with dE/dtheta summed over the rows; return the sums of the errors.
@@ -97,6 +103,11 @@ class Kernel:
         """
         sums = self._compiled.sums(inputs, targets, weights, gradient)
         return ErrorSums(sums.loss, sums.squared_error)
+
+    def trees_task(self, theta: Array, leaves: Leaves, gradients: Sequence[Array]) -> TreesTask:
+        """Return the sums over the leaves of trees, and their gradients, as a task: see `TreesTask`. Moves to theta (P,)."""
+        self._check(theta)
+        return TreesTask(self._compiled, theta, leaves, gradients)
 
     def loss_sum(self, inputs: Array, targets: Targets, weights: Array | None = None) -> tuple[ErrorSums, int]:
         """Return the sums of the errors, and how many rows are classified right (0 where targets are no classes)."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,25 @@ class Result(ctypes.Structure):
     _fields_ = [("loss", ctypes.c_double), ("squared_error", ctypes.c_double), ("correct", ctypes.c_int64)]
 
 
+class Leaf(ctypes.Structure):
+    """`leaf` of native/kernel.c: some rows in a tree of sums."""
+
+    _fields_ = [
+        *(("rows", ctypes.c_int64), ("inputs", ctypes.c_void_p)),
+        *(("known", Known), ("additions", ctypes.c_int64)),
+    ]
+
+
+class Task(ctypes.Structure):
+    """`task` of native/crew.c: take the parameters, then the sums over leaves."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("pack", "sums_of_tree", "network", "theta")),
+        *(("count", ctypes.c_int64), ("leaves", ctypes.c_void_p), ("parameters", ctypes.c_int64)),
+        *(("gradient", ctypes.c_void_p), ("found", ctypes.c_void_p)),
+    ]
+
+
 def network_structure(dtype: np.dtype[np.floating]) -> type[ctypes.Structure]:
     """Return `network` of native/kernel.c for a precision."""
     return _NETWORKS[np.dtype(dtype).name]
@@ -75,6 +95,7 @@ class Functions:
 
     pack: Callable[..., None]
     sums: Callable[..., None]
+    sums_of_tree: Callable[..., None]
     forward: Callable[..., None]
     loss: Callable[..., None]
     gauss_newton: Callable[..., None]
@@ -83,6 +104,7 @@ class Functions:
     multiply_derivative: Callable[..., None]
     dot: Callable[..., float]
     two_loops: Callable[..., None]
+    places: dict[str, int]  # where `pack` and `sums_of_tree` are, for other functions to call
 
 
 @cache
@@ -93,6 +115,7 @@ def functions(precision: str, instructions: str | None = None) -> Functions:
     arguments = {
         "pack": [pointer, pointer],
         "sums": [pointer, whole, pointer, pointer, whole, pointer, pointer, pointer],
+        "sums_of_tree": [pointer, whole, pointer, whole, pointer, pointer],
         "forward": [pointer, whole, pointer, pointer],
         "loss": [pointer, whole, pointer, pointer, pointer, pointer],
         "gauss_newton": [pointer, whole, pointer, pointer, whole, pointer, pointer, whole, pointer],
@@ -103,23 +126,58 @@ def functions(precision: str, instructions: str | None = None) -> Functions:
         "two_loops": [whole, whole, *[pointer] * 7],
     }
     results = {"dot": ctypes.c_double, "solve": whole}
-    found = {}
+    found: dict[str, Any] = {}  # Any: ctypes has no type for a function
     _check_layout(precision, suffix)
     for name, types in arguments.items():
         function = getattr(_library(), f"dbp_{name}_{suffix}")
         function.argtypes, function.restype = types, results.get(name)
         found[name] = function
-    return Functions(**found)
+    places = {name: ctypes.cast(found[name], ctypes.c_void_p).value or 0 for name in ("pack", "sums_of_tree")}
+    return Functions(**found, places=places)
 
 
 def _check_layout(precision: str, suffix: str) -> None:
     """Raise InputError where the library was built from another version of native/: other sizes of structures, or losses."""
-    sizes = (ctypes.c_int64 * 4)()
+    sizes = (ctypes.c_int64 * 5)()
     getattr(_library(), f"dbp_layout_{suffix}")(sizes)
-    here = [ctypes.sizeof(kind) for kind in (_NETWORKS[precision], Layer, Known, Result)]
+    here = [ctypes.sizeof(kind) for kind in (_NETWORKS[precision], Layer, Known, Result, Leaf)]
     losses = getattr(_library(), f"dbp_losses_{suffix}", None)
     if list(sizes) != here or losses is None or losses() != LOSSES:
         raise InputError(_OTHER_VERSION)
+
+
+@dataclass(frozen=True)
+class CrewFunctions:
+    """The functions of native/crew.c."""
+
+    begin: Callable[[int], int | None]
+    run: Callable[..., None]
+    end: Callable[[int], None]
+    carry_out: Callable[..., None]
+
+
+@cache
+def crew_functions() -> CrewFunctions:
+    """Return the functions of threads; InputError for a library of another version."""
+    whole, pointer = ctypes.c_int64, ctypes.c_void_p
+    library = _library()
+    try:
+        layout = library.dbp_crew_layout
+    except AttributeError:
+        raise InputError(_OTHER_VERSION) from None
+    layout.restype = whole
+    if layout() != ctypes.sizeof(Task):
+        raise InputError(_OTHER_VERSION)
+    library.dbp_crew_begin.argtypes, library.dbp_crew_begin.restype = [whole], pointer
+    library.dbp_crew_run.argtypes, library.dbp_crew_run.restype = [pointer, whole, pointer], None
+    library.dbp_crew_end.argtypes, library.dbp_crew_end.restype = [pointer], None
+    library.dbp_carry_out.argtypes, library.dbp_carry_out.restype = [pointer], None
+    return CrewFunctions(
+        begin=library.dbp_crew_begin,
+        run=library.dbp_crew_run,
+        end=library.dbp_crew_end,
+        carry_out=library.dbp_carry_out,
+    )
 
 
 @cache
@@ -167,5 +225,7 @@ def address(array: NDArray[np.generic] | None) -> int | None:
     """Return where a contiguous array begins, for the kernel to read or write; None for None."""
     if array is None:
         return None
+    if array.flags.writeable and array.size and array.flags.c_contiguous:  # a fifth of the time of the other way
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
     place: int = array.__array_interface__["data"][0]  # quicker than array.ctypes.data
     return place

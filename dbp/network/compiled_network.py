@@ -48,7 +48,8 @@ def _stride(units: int) -> int:
     return 1 if units == 1 else _padded(units)
 
 
-def _known(targets: Array | Classes, weights: Array | None) -> compiled.Known:
+def known_rows(targets: Array | Classes, weights: Array | None) -> compiled.Known:
+    """Return what is known of some rows in the kernel's terms, which does not keep the arrays."""
     numbers, classes = (None, targets) if targets.ndim == 1 else (targets, None)
     return compiled.Known(address(numbers), address(classes), address(weights))
 
@@ -104,7 +105,7 @@ class CompiledNetwork:
         inputs (rows, N_0), targets (rows, N_L) or class indices (rows,) int32, weights (rows,): contiguous, in the network's
         precision.
         """
-        known, found = _known(targets, weights), compiled.Result()
+        known, found = known_rows(targets, weights), compiled.Result()
         pointers = (ctypes.c_void_p * len(signals))(*map(address, signals)) if signals else None
         if signals and not self._layers[0].transposed:
             raise ValueError("error signals were asked for without their first layer being packed")
@@ -113,6 +114,15 @@ class CompiledNetwork:
             *(self._parameters, address(gradient), pointers, ctypes.byref(found)),
         )
         return Sums(found.loss, found.squared_error, found.correct)
+
+    def task(self, theta: Array) -> compiled.Task:
+        """Return a task, for sums at theta (P,), that lacks leaves and room for results; see `tree_sums`."""
+        return compiled.Task(
+            **self._call.places,
+            network=ctypes.addressof(self._network),
+            theta=address(theta),
+            parameters=self._parameters,
+        )
 
     def gauss_newton(self, inputs: Array, weights: Array | None, gram: Array) -> None:
         """Overwrite `gram` (P, P) with the upper triangle of J'J summed over rows and outputs, and zeros below.
@@ -132,7 +142,7 @@ class CompiledNetwork:
         self, outputs: Array, targets: Array | Classes, weights: Array | None = None, delta: Array | None = None
     ) -> Sums:
         """Return the sums of the errors of outputs (rows, N_L), as `sums` would; write dE/dy (rows, N_L) into `delta`."""
-        known, found = _known(targets, weights), compiled.Result()
+        known, found = known_rows(targets, weights), compiled.Result()
         self._call.loss(
             *(ctypes.byref(self._network), len(outputs), address(outputs), ctypes.byref(known)),
             *(address(delta), ctypes.byref(found)),

@@ -5,7 +5,7 @@ It belongs to the library so that the pool in this process (the reference) and t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dbp.data.rows import EncodedRows
 from dbp.data.weights import row_weights
 from dbp.network.backprop import Kernel
+from dbp.network.tree_sums import Leaf, Leaves
 from dbp.sums.batches import Batch, ChosenRows, shard_permutation
 from dbp.sums.messages import Call, Part, Partials, SumTask, Targets, TrainingWork, Vector, Workload
 from dbp.sums.partial_sum import PartialSum, Summand
@@ -23,7 +24,7 @@ from dbp.sums.tree import Node
 
 NO_GRADIENT = np.empty(0, dtype=np.float32)
 
-Leaf = Callable[[int], Summand]
+SumOfShard = Callable[[int], Summand]
 
 
 @dataclass
@@ -50,6 +51,9 @@ class _Buffers:
         if isinstance(partial, PartialSum) and partial.gradient.size == self._size:
             self._free.append(partial.gradient)
 
+    def free(self, gradients: Iterable[Vector]) -> None:
+        self._free += gradients
+
     def lend(self, partials: Partials) -> None:
         """Note the arrays of an answer; they come back when the next call begins."""
         self._lent = [part.gradient for _, part in partials if isinstance(part, PartialSum) and part.gradient.size]
@@ -57,6 +61,35 @@ class _Buffers:
     def collect(self) -> None:
         self._free += self._lent
         self._lent = []
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What gradients over all rows of some subtrees are asked with, again and again: found out once."""
+
+    part: Part
+    shards: tuple[int, ...]
+    leaves: Leaves
+    counted: tuple[tuple[Node, PartialSum], ...]  # of each subtree: the rows, and their weight
+
+
+class GradientTask:
+    """The gradients that a call asks for, over all rows of its shards, as a task that needs no Python (see `tree_sums`)."""
+
+    def __init__(self, prepared: _Prepared, kernel: Kernel, parameters: Vector, buffers: _Buffers) -> None:
+        self._counted, self._buffers = prepared.counted, buffers
+        self._gradients = [buffers.take() for _ in range(prepared.leaves.room)]
+        self.task = kernel.trees_task(parameters, prepared.leaves, self._gradients)
+
+    def answer(self) -> Partials:
+        """Return the sums, once the task is done; their arrays are lent until the worker's next call."""
+        partials = tuple(
+            (node, PartialSum(sums.loss, gradient, counted.weight, sums.squared_error, counted.rows))
+            for (node, counted), sums, gradient in zip(self._counted, self.task.sums(), self._gradients, strict=False)
+        )
+        self._buffers.free(self._gradients[len(partials) :])
+        self._buffers.lend(partials)
+        return partials
 
 
 def _weight(rows: EncodedRows | _LoadedShard) -> float:
@@ -73,6 +106,7 @@ class ShardWorker:
         self._visiting: set[tuple[Part, int]] = set()  # shards of other workers, for their audit
         self._file: RowFile | None = None
         self._scratch: Vector = np.empty((0, 0))  # (rows of a shard, features)
+        self._prepared: _Prepared | None = None
         self.configure(workload)
 
     def configure(self, workload: Workload) -> None:
@@ -80,7 +114,7 @@ class ShardWorker:
         if not workload.shares_rows_with(self._workload):
             self._loaded, self._visiting, self._scratch = {}, set(), np.empty((0, 0))
             self._file = RowFile(workload.shards) if workload.on_disk else None
-        self._workload = workload
+        self._workload, self._prepared = workload, None
         self._training = workload.training
         if self._training is not None:
             dtype = np.dtype(self._training.precision)
@@ -105,6 +139,9 @@ class ShardWorker:
             buffers.collect()
         if task.kind == "load":
             return self._sums(call, lambda shard: self._row_count(task.part, shard))
+        if (whole := self.gradient_task(call, parameters)) is not None:
+            whole.task.carry_out()
+            return whole.answer()
         self._kernel.move_to(np.asarray(parameters))
         if task.kind in self._buffers:
             partials = self._sums(call, lambda shard: self._gradient(task, shard))
@@ -112,7 +149,7 @@ class ShardWorker:
             return partials
         return self._sums(call, lambda shard: self._loss(task.part, shard))
 
-    def _sums(self, call: Call, leaf: Leaf) -> Partials:
+    def _sums(self, call: Call, leaf: SumOfShard) -> Partials:
         tree = call.task.tree(self._workload.shards[call.task.part])
         buffers = self._buffers.get(call.task.kind) if self._training is not None else None
         spent = buffers.give_back if buffers is not None else lambda partial: None
@@ -120,6 +157,36 @@ class ShardWorker:
         nodes = tree.filled_by(set(call.shards).difference(call.apart))
         nodes += [Node(shard, shard + 1) for shard in (*call.apart, *call.extra)]
         return tuple((node, tree.sum(node, leaf, spent)) for node in nodes)
+
+    def gradient_task(self, call: Call, parameters: Vector | None) -> GradientTask | None:
+        """Return a call as a task; None for any but gradients over all rows of shards, as they are. DataError."""
+        task = call.task
+        if task.kind != "gradient" or task.batch is not None or call.apart or call.extra or parameters is None:
+            return None
+        if self._training is None or self._training.precision != parameters.dtype:
+            return None
+        prepared = self._prepared
+        if prepared is None or (prepared.part, prepared.shards) != (task.part, call.shards):
+            prepared = self._prepared = self._prepare(call)
+        if prepared is None:
+            return None
+        buffers = self._buffers["gradient"]
+        buffers.collect()
+        return GradientTask(prepared, self._kernel, parameters, buffers)
+
+    def _prepare(self, call: Call) -> _Prepared | None:
+        """Load the rows of a call; return how their gradients are asked for. None where rows have to be encoded each time."""
+        part, leaves, counted = call.task.part, [], []
+        tree = call.task.tree(self._workload.shards[part])
+        precision = np.dtype(self._required_training().precision)
+        for node in tree.filled_by(call.shards):
+            for shard, additions in tree.additions(node):
+                rows = self._shard(part, shard)
+                if rows.inputs.dtype != precision:
+                    return None
+                leaves.append(Leaf(rows.inputs, rows.targets, rows.weights, additions))
+            counted.append((node, tree.sum(node, lambda shard: self._row_count(part, shard))))
+        return _Prepared(part, call.shards, Leaves(leaves), tuple(counted))
 
     def _forget_visitors(self, call: Call) -> None:
         """Keep the rows of another worker's shards only while they are asked for again: there may be no room for more."""
@@ -135,7 +202,7 @@ class ShardWorker:
         start, stop = self._workload.shards[part].bounds(shard)
         return self._workload.source.summarize(part, start, stop)
 
-    def _row_count(self, part: Part, shard: int) -> Summand:
+    def _row_count(self, part: Part, shard: int) -> PartialSum:
         loaded = self._shard(part, shard)
         return PartialSum(0.0, NO_GRADIENT, weight=_weight(loaded), rows=len(loaded.inputs))
 

@@ -80,6 +80,17 @@ class ReductionTree:
                 waiting += reversed(self.children[node])
         return filled
 
+    def additions(self, node: Node) -> list[tuple[int, int]]:
+        """Return the leaves of a node, in order, each with how many additions are due after it: of the last sum to the one before.
+
+        So `sum` without its calls: the same additions in the same order.
+        """
+        children = self.children.get(node)
+        if children is None:
+            return [(node.first, 0)]
+        *before, (last, due) = self.additions(children.left) + self.additions(children.right)
+        return [*before, (last, due + 1)]
+
     def sum(self, node: Node, leaf: Callable[[int], S], spent: Callable[[S], None] = lambda partial: None) -> S:
         """Return the sum of a node's leaves; `leaf` makes the partial sum of one shard.
 

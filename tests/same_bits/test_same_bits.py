@@ -129,8 +129,11 @@ def test_every_kind_of_step_gives_the_same_bits(digits, tmp_path, variant):
     overrides = (*VARIANTS[variant], "checkpoint.every=7")
     here = dbp.train(job(digits, tmp_path / "0", *overrides), workers=0)
     there = dbp.train(job(digits, tmp_path / "3", *overrides), workers=3)
-    assert here.summary.parameters_sha256 == there.summary.parameters_sha256
-    assert [(step.loss, step.digest) for step in here.history] == [(step.loss, step.digest) for step in there.history]
+    threads = dbp.train(job(digits, tmp_path / "threads", *overrides, "workers={threads: 3}"))
+    assert here.summary.parameters_sha256 == there.summary.parameters_sha256 == threads.summary.parameters_sha256
+    steps = [(step.loss, step.digest) for step in here.history]
+    assert [(step.loss, step.digest) for step in there.history] == steps
+    assert [(step.loss, step.digest) for step in threads.history] == steps
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -154,10 +157,10 @@ def test_stopped_and_resumed_gives_the_same_bits(digits, tmp_path, variant):
     assert part.summary.parameters_sha256 == whole.summary.parameters_sha256
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", ["--workers=0", "--workers=2", "--threads=2"])
 def test_killed_at_a_random_step_and_resumed_gives_the_same_bits(digits, reference, tmp_path, workers):
     """kill -9 of the whole run: of its process group, so of Ray's processes too."""
-    options = ["--id", "victim", "--storage", tmp_path, "--workers", str(workers), "--set", "checkpoint.every=5"]
+    options = ["--id", "victim", "--storage", tmp_path, workers, "--set", "checkpoint.every=5"]
     run = subprocess.Popen(
         [*DBP, "run", digits / "digits.yaml", *options],
         stdout=subprocess.DEVNULL,

@@ -61,4 +61,6 @@ def test_an_audited_job_has_the_same_bits_and_nobody_is_accused(tmp_path: Path) 
     assert observer.said == []
     # With nobody to compare with, it is said.
     dbp.train(small_job(tmp_path, *options, "audit=0.5"), job_id="nobody", workers=0, observer=observer)
-    assert observer.said == ["audit: nothing is audited with `workers: 0`: there is no worker to compare with"]
+    assert observer.said == [
+        "audit: nothing is audited without worker processes: there is no other one to compare with"
+    ]

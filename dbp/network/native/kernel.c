@@ -48,6 +48,14 @@ typedef struct {
     const real *weights;    /* (rows), or NULL: every row counts once */
 } known;
 
+/* Some rows whose sums are a leaf of a tree, and how many additions are due after it: each adds the last sum to the one before. */
+typedef struct {
+    int64_t rows;
+    const real *in;
+    known want;
+    int64_t additions;
+} leaf;
+
 static known part(const known *want, int64_t from, int64_t outputs) {
     known here = {want->targets ? want->targets + from * outputs : NULL, want->classes ? want->classes + from : NULL,
                   want->weights ? want->weights + from : NULL};
@@ -62,6 +70,7 @@ static void pack_layer(int64_t depth, int64_t columns, const real *from, int64_t
 /* The sizes of the structures, for the caller to compare with its own. */
 void EXPORT(layout)(int64_t *sizes) {
     sizes[0] = sizeof(network), sizes[1] = sizeof(layer), sizes[2] = sizeof(known), sizes[3] = sizeof(result);
+    sizes[4] = sizeof(leaf);
 }
 
 /* How many losses there are. */
@@ -204,6 +213,23 @@ void EXPORT(sums)(network *net, int64_t rows, const real *in, const known *want,
     }
     found->loss = tree_sum(sums.loss);
     found->squared_error = tree_sum(sums.squared_error);
+}
+
+/* The sums over `count` leaves, the first on the left, added as a tree: gradient[0] (P) and found[0] are the tree's. As many of both are
+ * lent as sums wait for their sibling at once.
+ */
+void EXPORT(sums_of_tree)(network *net, int64_t count, const leaf *leaves, int64_t parameters, real **gradient, result *found) {
+    for (int64_t i = 0, waiting = 0; i < count; i++, waiting++) {
+        const leaf *at = &leaves[i];
+        NAME(sums, DBP_SUFFIX)(net, at->rows, at->in, &at->want, parameters, gradient[waiting], NULL, &found[waiting]);
+        for (int64_t addition = 0; addition < at->additions; addition++, waiting--) {
+            real *left = gradient[waiting - 1];
+            const real *right = gradient[waiting];
+            for (int64_t p = 0; p < parameters; p++) left[p] += right[p];
+            found[waiting - 1].loss += found[waiting].loss;
+            found[waiting - 1].squared_error += found[waiting].squared_error;
+        }
+    }
 }
 
 /* jacobian (rows, stride) = sqrt(weight) dy_n/dtheta of each row, for one output n; delta is used up. */
