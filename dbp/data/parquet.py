@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dbp.data.table import BATCH_ROWS, require_unique
-from dbp.data.table_file import LocalFile, TableFile
+from dbp.data.table_file import LocalFile, TableFile, kept_by
 from dbp.errors import DataError
 
 _BATCH_BYTES = 16 << 20  # of decoded numbers: a batch of a wide table takes as much memory as a row group, twice
@@ -38,7 +39,11 @@ class ParquetTable:
         try:
             table = cls(source, pq.ParquetFile(place, page_checksum_verification=True))
         except (pa.ArrowException, OSError) as error:
+            if not isinstance(place, Path):
+                place.close()
             raise DataError(f"{source.path}: truncated, or not a Parquet file ({_first_line(error)})") from error
+        if not isinstance(place, Path):
+            kept_by(table, place)
         require_unique(source.path, table.schema.names)
         return table
 

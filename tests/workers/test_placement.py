@@ -31,6 +31,11 @@ def test_a_jobs_need_is_a_place_for_each_worker(tmp_path) -> None:
     assert Need.of(small_job(tmp_path, "workers=3", asked)) == Need(3, {"CPU": 1.0, "big": 2.0, "memory": 1000.0})
     assert Need.of(small_job(tmp_path, "workers={min: 2, max: 3}")) == Need(2, {"CPU": 1.0}, strictly=True)
     assert Need.of(small_job(tmp_path, "workers=0")) == Need(1, {"CPU": 1.0})  # its coordinator computes
+    assert Need.of(small_job(tmp_path, "workers={threads: 3}")) == Need(1, {"CPU": 3.0})
+    waiting = waits_for(
+        Need.of(small_job(tmp_path, "workers={threads: 3}")), [{"CPU": 2.0}, {"CPU": 2.0}], {"CPU": 4.0}
+    )
+    assert waiting == "waits for 1 place with 3 CPU; the cluster has none: it begins when nodes are added"
 
 
 @pytest.mark.parametrize(

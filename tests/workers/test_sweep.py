@@ -34,13 +34,13 @@ def alone(folder, job):
 
 
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", ["workers=0", "workers=2", "workers={threads: 2}"])
 def test_each_run_has_the_bits_of_its_job_alone(tmp_path, workers):
     """Other networks, cuts and precisions before it on the same workers change nothing."""
     write_table(tmp_path / "table.csv", rows=6000)
-    job = small_job(tmp_path, GRID, "training.max_steps=4", "training.batch=500")
+    job = small_job(tmp_path, GRID, "training.max_steps=4", "training.batch=500", workers)
     assert len({cut_into_shards(4200, (2, *member.job.network.hidden)).count for member in members(job)}) == 2
-    result = dbp.train(job, workers=workers)
+    result = dbp.train(job)
     assert hashes(result) == alone(tmp_path, job)
     assert len(set(hashes(result))) == 8
 
