@@ -147,7 +147,7 @@ def test_predictions_are_scikit_learns(problem):
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
 def test_every_parameter_of_scikit_learns_class_is_there_with_its_default(name):
     reference, found = (inspect.signature(getattr(module, name)).parameters for module in (theirs, ours))
-    assert list(found) == [*reference, "workers"]
+    assert list(found) == [*reference, "workers", "threads"]
     for parameter, known in reference.items():
         assert found[parameter].default == known.default, parameter
         assert found[parameter].kind == known.kind, parameter
@@ -188,7 +188,7 @@ def test_both_classes_take_the_same_keyword_arguments(name, capsys):
     assert shared.keys() == inspect.signature(getattr(theirs, name)).parameters.keys()
     X, y = (IRIS_X, BINARY_Y) if name == "MLPClassifier" else (DIABETES_X, DIABETES_Y)
     reference, found = (getattr(module, name)(**shared).fit(X, y) for module in (theirs, ours))
-    assert found.get_params() == {**reference.get_params(), "workers": 0}
+    assert found.get_params() == {**reference.get_params(), "workers": 0, "threads": 1}
     assert furthest(reference, found) < 1e-8
     public = {key for key in vars(reference) if key.endswith("_") and not key.startswith("_")}
     assert public <= vars(found).keys()
@@ -338,6 +338,8 @@ REFUSED = [
     ({"shuffle": "yes"}, "shuffle is 'yes'; expected True or False"),
     ({"workers": -1}, "workers is -1"),
     ({"workers": True}, "workers is True"),
+    ({"threads": 0}, "threads is 0; expected a whole number of 1 or more"),
+    ({"threads": 2, "workers": 3}, "workers is 3 and threads 2; expected one of them"),
     ({"hidden_layer_sizes": (5, 0)}, "hidden_layer_sizes must be > 0"),
     ({"solver": "levenberg_marquardt", "hidden_layer_sizes": (500,)}, "expected at most 4,096"),
     ({"solver": "levenberg_marquardt", "max_iter": 1.5}, "max_iter is 1.5"),
@@ -418,25 +420,25 @@ def made_up(rows: int):
 def test_workers_make_the_same_bits(parameters):
     """Real Ray actors; the rows are enough for several shards, so that both workers have some."""
     X, y, weights = made_up(3000)
-    here, there = (
-        ours.MLPClassifier((16,), random_state=1, workers=workers, **parameters).fit(X, y, sample_weight=weights)
-        for workers in (0, 2)
+    here, *others = (
+        ours.MLPClassifier((16,), random_state=1, **hands, **parameters).fit(X, y, sample_weight=weights)
+        for hands in ({}, {"workers": 2}, {"threads": 3})
     )
-    assert [w.tobytes() for w in (*here.coefs_, *here.intercepts_)] == [
-        w.tobytes() for w in (*there.coefs_, *there.intercepts_)
-    ]
-    assert here.loss_curve_ == there.loss_curve_
+    for there in others:
+        assert [w.tobytes() for w in (*here.coefs_, *here.intercepts_)] == [
+            w.tobytes() for w in (*there.coefs_, *there.intercepts_)
+        ]
+        assert here.loss_curve_ == there.loss_curve_
 
 
 @pytest.mark.usefixtures("local_ray")
 def test_workers_sum_curvatures_to_the_same_bits():
     X, y, _ = made_up(1500)
-    here, there = (
-        ours.MLPRegressor(
-            "squared_error", (4,), solver="levenberg_marquardt", random_state=1, max_iter=5, workers=workers
-        )
-        for workers in (0, 2)
+    here, *others = (
+        ours.MLPRegressor("squared_error", (4,), solver="levenberg_marquardt", random_state=1, max_iter=5, **hands)
+        for hands in ({}, {"workers": 2}, {"threads": 3})
     )
     here.fit(X, y)
-    there.fit(X, y)
-    assert [w.tobytes() for w in here.coefs_] == [w.tobytes() for w in there.coefs_]
+    for there in others:
+        there.fit(X, y)
+        assert [w.tobytes() for w in here.coefs_] == [w.tobytes() for w in there.coefs_]

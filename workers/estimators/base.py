@@ -91,6 +91,7 @@ class Multilayer(BaseEstimator):  # type: ignore[misc]
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         workers: int = 0,
+        threads: int = 1,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -116,6 +117,7 @@ class Multilayer(BaseEstimator):  # type: ignore[misc]
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
         self.workers = workers
+        self.threads = threads
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on rows X (rows, features) and targets y; return self. With `warm_start` go on from the last fit.
@@ -184,7 +186,8 @@ class Multilayer(BaseEstimator):  # type: ignore[misc]
 
     def _question(self, network: Network, batch_rows: int | None = None) -> Question:
         curvature = self.solver == "levenberg_marquardt"
-        return Question(network, self._loss, float(self.alpha), batch_rows, int(self.workers), curvature)
+        hands = int(self.workers), int(self.threads)
+        return Question(network, self._loss, float(self.alpha), batch_rows, *hands, curvature)
 
     def _fit_all_rows(self, fit: _Fit) -> None:
         if self.early_stopping:

@@ -92,6 +92,7 @@ _RULES: dict[str, _Rule] = {
     ),
     "max_fun": _whole(1),
     "workers": _whole(0),
+    "threads": _whole(1),
     "loss": _one_of("squared_error", "poisson"),
 }
 
@@ -101,6 +102,11 @@ def check_parameters(estimator: str, values: Mapping[str, object]) -> None:
     for name, rule in _RULES.items():
         if name in values and not rule.fits(values[name]):
             raise ValueError(f"{estimator}: {name} is {values[name]!r}; expected {rule.expected}")
+    if values.get("workers") and values.get("threads", 1) != 1:
+        raise ValueError(
+            f"{estimator}: workers is {values['workers']!r} and threads {values['threads']!r}; expected one of them: a worker "
+            "has one thread"
+        )
 
 
 def hidden_layers(estimator: str, sizes: object) -> tuple[int, ...]:

@@ -23,8 +23,9 @@ from dbp.workers.estimators.rows import Table
 class MLPClassifier(ClassifierMixin, Multilayer):  # type: ignore[misc]
     """A network for classes, trained on the log loss: scikit-learn's `MLPClassifier` with dbp's methods and workers.
 
-    Parameters and attributes are those of scikit-learn's class, and `workers`: the number of Ray workers, 0 for this process; the
-    network has the same bits for any number. docs/from-scikit-learn.md lists each one and what is different.
+    Parameters and attributes are those of scikit-learn's class, and `workers`: the number of Ray workers, 0 for this process, which
+    computes with `threads`; the network has the same bits for any number. docs/from-scikit-learn.md lists each one and what is
+    different.
     """
 
     _several: bool  # labels per row, each there or not, instead of one class

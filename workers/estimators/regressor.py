@@ -21,8 +21,9 @@ class MLPRegressor(RegressorMixin, Multilayer):  # type: ignore[misc]
     """A network for numbers, trained on half the squared error or the Poisson deviance: scikit-learn's `MLPRegressor` with dbp's
     methods and workers.
 
-    Parameters and attributes are those of scikit-learn's class, and `workers`: the number of Ray workers, 0 for this process; the
-    network has the same bits for any number. docs/from-scikit-learn.md lists each one and what is different.
+    Parameters and attributes are those of scikit-learn's class, and `workers`: the number of Ray workers, 0 for this process, which
+    computes with `threads`; the network has the same bits for any number. docs/from-scikit-learn.md lists each one and what is
+    different.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class MLPRegressor(RegressorMixin, Multilayer):  # type: ignore[misc]
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         workers: int = 0,
+        threads: int = 1,
     ) -> None:
         super().__init__(
             hidden_layer_sizes,
@@ -79,6 +81,7 @@ class MLPRegressor(RegressorMixin, Multilayer):  # type: ignore[misc]
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
             workers=workers,
+            threads=threads,
         )
         self.loss = loss
 

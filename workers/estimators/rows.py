@@ -70,6 +70,10 @@ class RowsHere(_Source):
 
     held: Table
 
+    def __deepcopy__(self, memo: object) -> RowsHere:
+        """Return this: threads read the same rows."""
+        return self
+
     def table(self) -> Table:
         """See `_Source`."""
         return self.held

@@ -26,6 +26,7 @@ from dbp.sums.batches import choose_rows
 from dbp.sums.messages import TrainingWork, Workload
 from dbp.sums.pool import TransportPool, serial_pool
 from dbp.sums.shards import Shards, cut_into_shards
+from dbp.sums.threads import thread_pool
 from dbp.training.objective import Objective
 from dbp.workers.estimators.rows import RowsHere, RowsInRay, Table
 
@@ -41,6 +42,7 @@ class Question:
     alpha: float
     batch_rows: int | None = None  # None: all rows in each step
     workers: int = 0  # 0: this process
+    threads: int = 1  # of this process
     curvature: bool = False  # whether the method asks for it
 
 
@@ -91,15 +93,17 @@ def open_sums(table: Table, question: Question) -> Iterator[Sums]:
     task: Task = "classification" if question.loss == "cross_entropy" else "regression"
     nothing = Encoding((), (), (), (), task)  # the rows are encoded already
     training = TrainingWork(network, question.loss, precision, nothing, curvature=question.curvature)
-    with _pool(table, shards, training, question.workers) as pool:
+    with _pool(table, shards, training, question) as pool:
         objective = Objective(pool, network, "mean", 0.0, task == "classification")
         yield Sums(table, shards, objective, question.alpha)
 
 
 @contextmanager
-def _pool(table: Table, shards: Shards, training: TrainingWork, workers: int) -> Iterator[TransportPool]:
+def _pool(table: Table, shards: Shards, training: TrainingWork, question: Question) -> Iterator[TransportPool]:
+    workers = question.workers
     if workers == 0:
-        pool = serial_pool(Workload(RowsHere(table), {"train": shards}, 0, training))
+        here = Workload(RowsHere(table), {"train": shards}, 0, training)
+        pool = serial_pool(here) if question.threads == 1 else thread_pool(here, question.threads)
         try:
             yield pool
         finally:
