@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbp.errors import JobDirectoryError
+from dbp.errors import InputError, JobDirectoryError
 from dbp.jobs.directory import JobDirectory, check_job_id, check_storage, job_exists, new_job_id
 from dbp.jobs.job import Job
 from dbp.jobs.sweep import members
@@ -179,6 +179,11 @@ def _setting(
 ) -> Setting:
     least, most = (job.required_workers, job.most_workers) if workers is None else (workers, workers)
     threads = job.threads if workers is None else 1
+    if address and not least:
+        raise InputError(
+            f"--address {address}: this job has no worker processes that could be there (`workers: 0`, or threads); expected "
+            "--workers 1 or more, or no --address"
+        )
     guarded = Guarded(callbacks, None if observer is None else observer.warning)
     watching = Observers(observer or Observer(), guarded)
     return Setting(watching, least, address, stop or StopRequest(), most=most, threads=threads, callbacks=guarded)

@@ -239,3 +239,29 @@ def test_the_step_of_the_best_parameters_is_told(dbp: Dbp, job_file: Path) -> No
     told = dbp("resume", "a-1", "--json").json
     assert told["model_step"] < told["steps"] == 20
     assert f"runs/a-1/model.safetensors (of step {told['model_step']}, the lowest validation loss)" in ran.out
+
+
+def test_threads_of_this_process_make_the_same_bits(dbp: Dbp, job_file: Path) -> None:
+    """Begun with two threads, gone on with three."""
+    alone = dbp("run", job_file, "--json").json
+    begun = dbp("run", job_file, "--id", "a-1", "--threads", "2", "--set", "training.max_steps=7", "--json").json
+    ended = dbp("resume", "a-1", "--threads", "3", "--set", "training.max_steps=20", "--json").json
+    assert (begun["steps"], ended["steps"]) == (7, 20)
+    assert ended["parameters_sha256"] == alone["parameters_sha256"]
+
+
+def test_hands_that_exclude_each_other(dbp_each: DbpEach, job_file: Path) -> None:
+    """Threads and workers; and a cluster where there is no worker that could be on it."""
+    both, threads, none = dbp_each(
+        [
+            ("run", job_file, "--threads", "2", "--workers", "2"),
+            ("run", job_file, "--threads", "2", "--address", "10.0.0.1:6379"),
+            ("run", job_file, "--workers", "0", "--address", "10.0.0.1:6379"),
+        ]
+    )
+    assert both.code == threads.code == none.code == 2
+    assert (
+        both.err == "error: --workers and --threads: expected one of them: worker processes, or threads of this one\n"
+    )
+    for ran in (threads, none):
+        assert "--address 10.0.0.1:6379: this job has no worker processes that could be there" in ran.err
