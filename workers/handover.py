@@ -18,7 +18,7 @@ from dbp.jobs.submission import Submission
 from dbp.jobs.view import JobView
 from dbp.jobs.wording import show
 from dbp.storage.uris import is_remote, parse_uri
-from dbp.workers.places import most_places
+from dbp.workers.places import most_places, place_of
 from dbp.workers.ray_jobs import RayJobs, TakenError
 from dbp.workers.service_view import ServiceJob, attempt_of
 from dbp.workers.transfer import (
@@ -97,8 +97,9 @@ class Handover:
         workers = metadata.get("dbp_workers") or (str(view.status.workers) if view.status else "")
         for override in overrides:
             key, _, value = override.partition("=")
-            if key.strip() == "workers" and value.strip().isdigit():
-                workers = value.strip()
+            if key.strip() == "workers":
+                threads = re.fullmatch(r"\s*\{\s*threads:\s*(\d+)\s*\}\s*", value)
+                workers = threads[1] if threads else value.strip() if value.strip().isdigit() else workers
         submission = Submission(
             job=job.id,
             attempt=attempt,
@@ -184,28 +185,33 @@ class Handover:
         nodes = self.jobs.nodes()
         if not nodes:
             return
-        need = {"CPU": 1.0, **job.service.resources}
-        if job.service.memory_per_worker:
-            need["memory"] = float(job.service.memory_per_worker)
+        need = place_of(job)
         room = most_places(need, nodes)
         wanted = max(1, job.required_workers)
         if wanted > room:
             there = f"{sum(node.get('CPU', 0.0) for node in nodes):g} CPUs on {len(nodes)} node{'s' if len(nodes) > 1 else ''}"
             each = (
                 "a CPU each"
-                if len(need) == 1
-                else ", ".join(f"{amount:g} {name}" for name, amount in need.items()) + " each"
+                if need == {"CPU": 1.0}
+                else ", ".join(f"{amount:g} {name}" for name, amount in need.items())
+                + (" each" if job.required_workers else " on one node")
             )
             raise JobFileError(
                 source,
                 [
                     Problem(
                         "workers",
-                        f"{wanted} workers need {each}, and {self.service.address} has {there}: room for {room}. "
-                        "Take fewer (--workers). To have it wait until nodes are added: --queue",
+                        f"{_wanted(job)} need {each}, and {self.service.address} has {there}: room for {room}. "
+                        "Take fewer (--workers, --threads). To have it wait until nodes are added: --queue",
                     )
                 ],
             )
+
+
+def _wanted(job: Job) -> str:
+    if job.required_workers:
+        return f"{job.required_workers} workers"
+    return "a process" if job.threads == 1 else f"{job.threads} threads of one process"
 
 
 def _look_at_tables(job: Job, cargo: Cargo) -> None:

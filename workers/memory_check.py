@@ -42,14 +42,14 @@ def need_of(job: Job, dataset: Dataset, raw: Workload, workers: int, threads: in
     )
     need = worker_memory(
         raw.shards,
-        workers or threads,
+        workers,
         row,
         (dataset.expected_inputs, *job.network.hidden, outputs),
         reading_bytes=dataset.reading_bytes,
         on_disk=job.data.cache == "disk",
         curvature=job.optimizer.needs_curvature,
     )
-    return need if workers else need.in_one_process(threads)
+    return need if workers else need.with_threads(min(threads, max(each.count for each in raw.shards.values())))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from dbp.jobs.job import Job
-from dbp.workers.places import Resources, most_places
+from dbp.workers.places import Resources, most_places, place_of
 
 MOVED_S = 5.0  # Ray moves a lost node's place at once where there is room: after so long there is none
 NODE_LOST_S = (
@@ -37,13 +37,7 @@ class Need:
     @classmethod
     def of(cls, job: Job) -> Need:
         """Return a job's need; without workers, its coordinator computes, in a place of its own."""
-        memory = job.service.memory_per_worker
-        each = {
-            "CPU": 1.0 if job.required_workers else float(job.threads),
-            **job.service.resources,
-            **({"memory": float(memory)} if memory else {}),
-        }
-        return cls(max(1, job.required_workers), each, strictly=job.is_elastic)
+        return cls(max(1, job.required_workers), place_of(job), strictly=job.is_elastic)
 
 
 def waits_for(need: Need, nodes: Sequence[Resources], free: Resources, verb: str = "begins") -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from dbp.jobs.job import Job
+
 Resources = Mapping[str, float]
+
+
+def place_of(job: Job) -> dict[str, float]:
+    """Return what each place of a job has: a CPU for a worker, or for each thread of a coordinator that computes."""
+    memory = job.service.memory_per_worker
+    cpus = 1.0 if job.required_workers else float(job.threads)
+    return {"CPU": cpus, **job.service.resources, **({"memory": float(memory)} if memory else {})}
 
 
 def most_places(each: Resources, nodes: Sequence[Resources]) -> int:

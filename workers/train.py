@@ -59,9 +59,9 @@ def train(
 ) -> Result:
     """Train a job and return its result; its job directory is made below ``job.storage``.
 
-    `workers` overrides the job's (0: in this process), `address` names a running Ray cluster to use instead of an embedded
-    one, `job_id` the job directory. Set `stop` to end after the step under way, with a checkpoint. `callbacks` watch, and cannot
-    end the run (see `dbp.Callback`).
+    `workers` overrides the job's (0: in this process, with one thread), `address` names a running Ray cluster to use instead of
+    an embedded one, `job_id` the job directory. Set `stop` to end after the step under way, with a checkpoint. `callbacks`
+    watch, and cannot end the run (see `dbp.Callback`).
     Raises InputError (nothing was written) or JobFailedError (the job directory keeps what was reached).
     """
     storage = job.storage

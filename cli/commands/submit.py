@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import json as json_text
 import shlex
 from typing import Annotated
 
 import typer
 
-from dbp.cli.options import Follow, Insecure, JobFile, Json, Overrides, ServiceAddress, TokenFile, Workers
+from dbp.cli.options import (
+    Follow,
+    Insecure,
+    JobFile,
+    Json,
+    Overrides,
+    ServiceAddress,
+    Threads,
+    TokenFile,
+    Workers,
+    overrides_of_workers,
+)
 from dbp.cli.output import Mode, Output, flush_results, talk
 
 Id = Annotated[
@@ -30,6 +40,7 @@ Queue = Annotated[bool, typer.Option("--queue", help="Wait for nodes, where the 
 def submit(
     job: JobFile,
     workers: Workers = None,
+    threads: Threads = None,
     overrides: Overrides = None,
     job_id: Id = None,
     storage: Place = None,
@@ -48,8 +59,7 @@ def submit(
 
     client = Access(address, token_file, insecure).client()
     changes = list(overrides or ())
-    if workers is not None:
-        changes.append(f"workers={json_text.dumps(workers)}")
+    changes += overrides_of_workers(workers, threads)
     name = client.submit(job, job_id=job_id, storage=storage, queue=queue, overrides=changes)
     output = Output(json=json)
     if output.mode is Mode.JSON:

@@ -90,7 +90,7 @@ def _summary(job: Job, read_data: bool) -> dict[str, object]:
         "outputs": network.sizes[-1] if network else outputs,
         "parameters": network.parameter_count if network else None,
         "steps": job.training.max_steps,
-        "workers": job.workers,
+        "workers": job.workers if isinstance(job.workers, int) else job.workers.model_dump(),
         "memory_per_worker": need.most,
         **({"runs": len(runs)} if job.has_members else {}),
     }

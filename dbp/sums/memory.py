@@ -66,9 +66,9 @@ class WorkerMemory:
         """A bound."""
         return PROCESS + self.rows + self.reading + self.vectors
 
-    def in_one_process(self, threads: int) -> WorkerMemory:
-        """Return what a process needs with so many threads that need as much each."""
-        return WorkerMemory(threads * self.rows, threads * self.reading, threads * self.vectors)
+    def with_threads(self, threads: int) -> WorkerMemory:
+        """Return what the process needs where so many threads share its rows."""
+        return WorkerMemory(self.rows, threads * self.reading, threads * self.vectors)
 
     @property
     def least(self) -> int:

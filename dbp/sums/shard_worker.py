@@ -5,6 +5,7 @@ It belongs to the library so that the pool in this process (the reference) and t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,11 +98,18 @@ def _weight(rows: EncodedRows | _LoadedShard) -> float:
     return float(len(rows.inputs)) if rows.weights is None else float(rows.weights.sum(dtype=np.float64))
 
 
-class ShardWorker:
-    """Answers calls, one at a time. Shards are loaded when first asked for and kept."""
+class StoppedError(Exception):
+    """Nobody waits for the answer any more."""
 
-    def __init__(self, workload: Workload) -> None:
-        self._workload = workload
+
+class ShardWorker:
+    """Answers calls, one at a time. Shards are loaded when first asked for and kept.
+
+    Where `stopped` is set, by another thread, a call ends after the shard under way, with a StoppedError.
+    """
+
+    def __init__(self, workload: Workload, stopped: threading.Event | None = None) -> None:
+        self._workload, self._stopped = workload, stopped
         self._loaded: dict[tuple[Part, int], _LoadedShard] = {}
         self._visiting: set[tuple[Part, int]] = set()  # shards of other workers, for their audit
         self._file: RowFile | None = None
@@ -151,12 +159,21 @@ class ShardWorker:
 
     def _sums(self, call: Call, leaf: SumOfShard) -> Partials:
         tree = call.task.tree(self._workload.shards[call.task.part])
+        leaf = leaf if self._stopped is None else self._stoppable(leaf, self._stopped)
         buffers = self._buffers.get(call.task.kind) if self._training is not None else None
         spent = buffers.give_back if buffers is not None else lambda partial: None
         self._forget_visitors(call)
         nodes = tree.filled_by(set(call.shards).difference(call.apart))
         nodes += [Node(shard, shard + 1) for shard in (*call.apart, *call.extra)]
         return tuple((node, tree.sum(node, leaf, spent)) for node in nodes)
+
+    def _stoppable(self, leaf: SumOfShard, stopped: threading.Event) -> SumOfShard:
+        def summed(shard: int) -> Summand:
+            if stopped.is_set():
+                raise StoppedError
+            return leaf(shard)
+
+        return summed
 
     def gradient_task(self, call: Call, parameters: Vector | None) -> GradientTask | None:
         """Return a call as a task; None for any but gradients over all rows of shards, as they are. DataError."""

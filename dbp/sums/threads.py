@@ -8,6 +8,7 @@ of them: on a machine of W cores, W workers are W threads. None of them can be l
 from __future__ import annotations
 
 import copy
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from dbp.errors import DbpError
 from dbp.network.crew import Crew
-from dbp.sums.messages import Call, CallAnswered, CallRaised, Event, WorkerReady, Workload
+from dbp.sums.messages import Call, CallAnswered, CallRaised, Event, RowSource, WorkerReady, Workload
 from dbp.sums.pool import TransportPool
 from dbp.sums.shard_worker import GradientTask, ShardWorker
 
@@ -44,15 +45,17 @@ class ThreadTransport:
         self._due: list[_Due] = []
         self._events: deque[Event] = deque()
         self._parameters: Vector | None = None
+        self._sources: dict[int, tuple[RowSource, RowSource]] = {}  # by worker: the one it was told of, and its own
+        self._stopped = threading.Event()
 
     def start(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
-        self._workers[worker] = ShardWorker(_own(workload))
+        self._workers[worker] = ShardWorker(self._own(worker, workload), self._stopped)
         self._events.append(WorkerReady(worker))
 
     def configure(self, worker: int, workload: Workload) -> None:
         """See `Transport`."""
-        self._workers[worker].configure(_own(workload))
+        self._workers[worker].configure(self._own(worker, workload))
 
     def publish(self, parameters: Vector | None) -> None:
         """See `Transport`."""
@@ -70,12 +73,15 @@ class ThreadTransport:
         """See `Transport`. Carries out what is due; so nobody is ever late."""
         if not self._events:
             due, self._due = self._due, []
+            if not due:
+                raise RuntimeError("an answer is waited for, and nobody was asked")
             self._events.extend(self._by_crew(due) or self._by_python(due))
         return self._events.popleft()
 
     def close(self) -> None:
-        """Drop the workers and their rows. What is under way ends first."""
-        self._others.shutdown()
+        """Drop the workers and their rows. Whoever is still reading ends with the shard that he reads."""
+        self._stopped.set()
+        self._others.shutdown(cancel_futures=True)
         self._crew.close()
         self._workers.clear()
 
@@ -105,12 +111,15 @@ class ThreadTransport:
         except DbpError as error:
             return CallRaised(worker, call.number, error)
 
+    def _own(self, worker: int, workload: Workload) -> Workload:
+        """Return the workload for a thread that reads at the same time as others: with files of its own."""
+        told, own = self._sources.get(worker, (None, None))
+        if told is not workload.source or own is None:
+            own = copy.deepcopy(workload.source)
+            self._sources[worker] = workload.source, own
+        return replace(workload, source=own)
+
 
 def thread_pool(workload: Workload, threads: int) -> TransportPool:
     """Return the pool of workers that are threads of this process. JobFailedError where the system gives no more threads."""
     return TransportPool(ThreadTransport(threads), threads, workload)
-
-
-def _own(workload: Workload) -> Workload:
-    """Return the workload for a thread that reads at the same time as others: with files of its own."""
-    return replace(workload, source=copy.deepcopy(workload.source))

@@ -144,6 +144,8 @@ def test_validate_sums_the_job_up(dbp: Dbp, job_file: Path, tmp_path: Path) -> N
     summary = dbp("validate", job_file, "--json").json
     assert (summary["valid"], summary["rows"] + summary["validation_rows"], summary["features"]) == (True, 60, 3)
     assert dbp("validate", job_file).code == 0
+    for workers in ({"threads": 2}, {"min": 1, "max": 2}):
+        assert dbp("validate", job_file, "--set", f"workers={json.dumps(workers)}", "--json").json["workers"] == workers
     read = dbp("validate", job_file, "--read-data", "--json").json
     assert (read["outputs"], read["parameters"]) in [(1, 3 * 4 + 4 + 4 + 1), (2, 3 * 4 + 4 + 8 + 2)]
     assert sorted(tmp_path.iterdir()) == before

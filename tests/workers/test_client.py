@@ -134,6 +134,10 @@ def test_what_cannot_work_is_refused_before_anything_is_started(client: Client, 
     storage = client.service.storage
     with pytest.raises(JobFileError, match="room for 2"):
         client.submit(small_job(tmp_path, "workers=3"), storage=storage)
+    with pytest.raises(
+        JobFileError, match=r"3 threads of one process need 3 CPU on one node, and .*: room for 0. Take fewer"
+    ):
+        client.submit(small_job(tmp_path, "workers={threads: 3}"), storage=storage)
     with pytest.raises(JobFileError, match=r"gone\.csv: no such file"):
         client.submit(small_job(tmp_path, f"data.train={tmp_path / 'gone.csv'}"), storage=storage)
     with pytest.raises(InputError, match="no column"):
@@ -159,7 +163,8 @@ def test_a_job_for_more_workers_than_there_are_waits_when_it_is_told_to(client: 
 
 def test_the_submission_holds_no_more_than_it_must(client: Client, tmp_path):
     """The token is nowhere in what Ray shows of a job; the entry point is constant."""
-    name = client.submit(small_job(tmp_path, "training.max_steps=3", "workers=0"), storage=client.service.storage)
+    job = small_job(tmp_path, "training.max_steps=3", "workers={threads: 2}")
+    name = client.submit(job, storage=client.service.storage)
     token = client.service.token_file.read_text().strip()
     shown = client._jobs._ask("GET", "/api/jobs/").body.decode()
     assert "exec python -m dbp.workers.entrypoint" in shown

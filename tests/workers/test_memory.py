@@ -19,7 +19,7 @@ from sources import RandomRows, workload
 import dbp
 from dbp.errors import JobFileError, WorkersLostError
 from dbp.sums.batches import BatchSampler
-from dbp.sums.memory import PROCESS, WorkerMemory
+from dbp.sums.memory import WorkerMemory
 from dbp.sums.messages import SumTask
 from dbp.sums.pool import TransportPool
 from dbp.training.observers import Observer
@@ -94,9 +94,9 @@ def test_a_real_worker_stays_below_the_bound_which_is_at_most_twice_what_it_take
 def test_threads_need_the_memory_of_as_many_workers_and_one_process(wide):
     job = job_of(wide)
     run = Run(job, Setting(Observer(), 0, None, StopRequest()), open_dataset(job), None)
-    each, process = need_of(job, run.dataset, run.raw, 4), need_of(job, run.dataset, run.raw, 0, 4)
-    assert (process.rows, process.reading, process.vectors) == (4 * each.rows, 4 * each.reading, 4 * each.vectors)
-    assert 3 * each.most < process.most + 3 * PROCESS == 4 * each.most
+    alone, five, many = (need_of(job, run.dataset, run.raw, 0, threads) for threads in (1, 5, 1000))
+    assert five == WorkerMemory(alone.rows, 5 * alone.reading, 5 * alone.vectors)
+    assert many == need_of(job, run.dataset, run.raw, 0, run.raw.shards["train"].count)  # others have nothing to do
 
 
 NEED = WorkerMemory(rows=10 << 30, reading=1 << 30, vectors=0)

@@ -53,7 +53,7 @@ def test_csv_has_each_step_once(tmp_path: Path) -> None:
         torn.write("job-1,1,6,0.2")
     dbp.resume(directory, callbacks=[CsvLogger(file)])
     dbp.train(small_job(tmp_path, "training.max_steps=2"), job_id="job-2", callbacks=[CsvLogger(file)])
-    rows = list(csv.DictReader(file.open()))
+    rows = list(csv.DictReader(file.read_text().splitlines()))
     assert [(row["job"], int(row["step"])) for row in rows] == [
         *(("job-1", step) for step in range(1, 9)),
         ("job-2", 1),
@@ -68,7 +68,7 @@ def test_csv_of_several_runs(tmp_path: Path) -> None:
     """One file; the run is a column."""
     job = small_job(tmp_path, "training.max_steps=2", "network.hidden=[2]", "training.restarts=2")
     dbp.train(job, callbacks=[CsvLogger(tmp_path / "m.csv")])
-    rows = list(csv.DictReader((tmp_path / "m.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "m.csv").read_text().splitlines()))
     assert [(row["run"], row["step"]) for row in rows] == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -145,3 +147,37 @@ def test_leaves_that_make_no_trees() -> None:
         rows.kernel.trees_task(rows.theta, leaves, [rows.theta])
     with pytest.raises(ValueError, match="parameters: float32; expected float64"):
         rows.kernel.trees_task(rows.theta.astype(np.float32), leaves, [rows.theta] * 2)
+
+
+def test_a_crew_that_was_closed() -> None:
+    rows, crew = Rows(1, "float64", False), Crew(2)
+    crew.close()
+    with pytest.raises(RuntimeError, match="tasks for a crew that was closed"):
+        crew.run([rows.task([full_tree(1).root])[0]])
+
+
+LEAVING = """
+import os, sys, threading, time
+from dbp.network.crew import Crew
+crew = Crew(3)
+time.sleep(0.01)
+if sys.argv[1] == "fork":
+    child = os.fork()
+    if not child:
+        sys.exit(3)  # with all that Python does at its end
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+def work():
+    while True:
+        crew.run([])
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.05)
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("way", ["fork", "thread"])
+def test_a_process_that_ends_with_a_crew(way: str) -> None:
+    """A forked child has none of its threads; and a thread of Python's may use it to the very end."""
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", LEAVING, way], timeout=60, check=False)
+        assert done.returncode == 3

@@ -147,3 +147,60 @@ def test_close_ends_the_threads() -> None:
     while new & set(os.listdir("/proc/self/task")):
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class EndlessRows(RandomRows):
+    """Rows of which every shard takes a while, and one whose reading the user breaks off."""
+
+    def encode(self, part: Any, start: int, stop: int, encoding: Any, dtype: Any) -> Any:
+        if start == 0:
+            raise KeyboardInterrupt
+        READ.append(start)
+        time.sleep(0.2)
+        return super().encode(part, start, stop, encoding, dtype)
+
+
+READ: list[int] = []
+
+
+def test_whoever_breaks_off_waits_for_one_shard_at_most() -> None:
+    """Ctrl-C while rows are read: the other threads do not read to the end of their shards."""
+    load = workload(rows=400, shards=32, source=EndlessRows(6, 3, 400))
+    pool = thread_pool(load, 2)
+    with pytest.raises(KeyboardInterrupt):
+        pool.sum(SumTask("load", "train"))
+    pool.close()
+    assert 1 <= len(READ) < 8  # of 16
+
+
+def test_an_answer_that_nobody_was_asked_for() -> None:
+    """Rather a word of it than to wait for ever."""
+    load = workload(rows=200, shards=8, source=BadRows(6, 3, 200, bad=0))
+    pool = thread_pool(load, 2)
+    pool.close()
+    transport: Any = pool._transport
+    transport._events.clear()
+    with pytest.raises(RuntimeError, match="nobody was asked"):
+        transport.next_event(None)
+
+
+class Copied(RandomRows):
+    """Rows that count how often they are copied."""
+
+    def __deepcopy__(self, memo: Any) -> Copied:
+        COPIES.append(1)
+        return self
+
+
+COPIES: list[int] = []
+
+
+def test_a_source_is_opened_once_by_each_thread() -> None:
+    """Also where it is told of another encoding of the same rows."""
+    load = workload(rows=200, shards=8, source=Copied(6, 3, 200))
+    pool = thread_pool(load, 3)
+    pool.sum(SumTask("load", "train"))
+    pool.configure(replace(load, training=replace(load.training, huber_delta=2.0)))
+    pool.sum(SumTask("load", "train"))
+    assert len(COPIES) == 3
