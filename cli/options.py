@@ -79,6 +79,12 @@ TokenFile = Annotated[
 Insecure = Annotated[bool, Option("--insecure", help="Accept a service that asks for no token.")]
 Follow = Annotated[bool, Option("--follow", help="Watch the job until it ends; Ctrl-C leaves it running.")]
 Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
+Storage = Annotated[
+    str, Option("--storage", metavar="FOLDER", help="The folder or URI that holds the job directories.")
+]
+Json = Annotated[bool, Option("--json", help="Write JSON to standard output.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress; warnings and errors only.")]
+Force = Annotated[bool, Option("--force", help="Replace what exists.")]
 
 
 def overrides_of_workers(workers: int | None, threads: int | None) -> list[str]:
@@ -88,11 +94,3 @@ def overrides_of_workers(workers: int | None, threads: int | None) -> list[str]:
     if threads is not None:
         return [f"workers={{threads: {threads}}}"]
     return [] if workers is None else [f"workers={workers}"]
-
-
-Storage = Annotated[
-    str, Option("--storage", metavar="FOLDER", help="The folder or URI that holds the job directories.")
-]
-Json = Annotated[bool, Option("--json", help="Write JSON to standard output.")]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress; warnings and errors only.")]
-Force = Annotated[bool, Option("--force", help="Replace what exists.")]

@@ -58,8 +58,7 @@ def submit(
     from dbp.cli.service import Access
 
     client = Access(address, token_file, insecure).client()
-    changes = list(overrides or ())
-    changes += overrides_of_workers(workers, threads)
+    changes = [*(overrides or ()), *overrides_of_workers(workers, threads)]
     name = client.submit(job, job_id=job_id, storage=storage, queue=queue, overrides=changes)
     output = Output(json=json)
     if output.mode is Mode.JSON:

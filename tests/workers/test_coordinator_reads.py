@@ -5,15 +5,15 @@ from __future__ import annotations
 import gzip
 import io
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from counted_reads import counted
 
 import dbp
-from dbp.data.table_file import LocalFile
 from dbp.errors import DataError
 from dbp.training.observers import Observer
 from dbp.workers.opening import Opening
@@ -22,26 +22,10 @@ ROWS = 50_000
 MEBIBYTE = 1 << 20
 
 
-class Counted(io.FileIO):
-    """A file of the coordinator's; counts the bytes that are read of all."""
-
-    read_bytes = 0
-
-    def readinto(self, buffer: Any) -> int:
-        done = super().readinto(buffer)
-        Counted.read_bytes += done
-        return done
-
-    def readall(self) -> bytes:
-        data = super().readall()
-        Counted.read_bytes += len(data)
-        return data
-
-
 @pytest.fixture(autouse=True)
-def _counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Counted, "read_bytes", 0)
-    monkeypatch.setattr(LocalFile, "open_ranges", lambda self: io.BufferedReader(Counted(self.local()), 1))
+def read(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The bytes that the coordinator reads; workers are other processes."""
+    return counted(monkeypatch)
 
 
 def write(place: Path) -> None:
@@ -81,33 +65,35 @@ def opened(table: Path, target: str, **data: object) -> None:
 @pytest.mark.parametrize(
     ("name", "most"), [("t.csv", MEBIBYTE), ("t.csv.gz", 3 * MEBIBYTE // 2), ("t.svm", MEBIBYTE), ("t.npz", 0)]
 )
-def test_the_coordinator_reads_the_beginning(name: str, most: int, tmp_path: Path) -> None:
+def test_the_coordinator_reads_the_beginning(name: str, most: int, tmp_path: Path, read: SimpleNamespace) -> None:
     """Headers, and a table's end, are read besides."""
     write(tmp_path / name)
     assert (tmp_path / name).stat().st_size > 2 * MEBIBYTE
     opened(tmp_path / name, "label" if ".svm" in name else "y")
-    assert Counted.read_bytes <= most + MEBIBYTE // 8
+    assert read.bytes <= most + MEBIBYTE // 8
 
 
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize(("name", "most"), [("t.csv", MEBIBYTE), ("t.npz", 0)])
-def test_the_coordinator_reads_the_beginning_of_a_folder(name: str, most: int, tmp_path: Path) -> None:
+def test_the_coordinator_reads_the_beginning_of_a_folder(
+    name: str, most: int, tmp_path: Path, read: SimpleNamespace
+) -> None:
     """Of each file the header, of the first one more."""
     write(tmp_path / "table" / name)
     (tmp_path / "table" / f"second-{name}").write_bytes((tmp_path / "table" / name).read_bytes())
     opened(tmp_path / "table", "y")
-    assert Counted.read_bytes <= most + MEBIBYTE // 4
+    assert read.bytes <= most + MEBIBYTE // 4
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_the_column_that_splits_is_read_by_workers(tmp_path: Path) -> None:
+def test_the_column_that_splits_is_read_by_workers(tmp_path: Path, read: SimpleNamespace) -> None:
     write(tmp_path / "t.npz")
     opened(tmp_path / "t.npz", "y", validation=0.5, validation_split={"time": "x0"})
-    assert Counted.read_bytes < MEBIBYTE // 8
+    assert read.bytes < MEBIBYTE // 8
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_an_archive_that_is_damaged(tmp_path: Path) -> None:
+def test_an_archive_that_is_damaged(tmp_path: Path, read: SimpleNamespace) -> None:
     """A flipped bit is found by whoever checks the archive, before anything is trained."""
     place = tmp_path / "t.npz"
     write(place)
@@ -118,4 +104,4 @@ def test_an_archive_that_is_damaged(tmp_path: Path) -> None:
         DataError, match=r"t\.npz: damaged, or no \.npz archive of plain arrays \(Bad CRC-32 for file 'x\.npy'\)"
     ):
         opened(place, "y")
-    assert Counted.read_bytes < MEBIBYTE // 8
+    assert read.bytes < MEBIBYTE // 8

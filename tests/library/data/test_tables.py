@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from counted_reads import counted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbp.data import text_index
 from dbp.data.open_table import open_table
 from dbp.data.table import BATCH_ROWS, Table
-from dbp.data.table_file import LocalFile
 from dbp.errors import DataError
 
 ROWS = 150_001  # several batches of each kind of table
@@ -320,29 +320,6 @@ def test_an_archive_for_which_there_is_no_room(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
     with pytest.raises(DataError, match=r"x\.npy unpacks to 160,128 bytes, and 1,000 are free in "):
         _all(open_table(tmp_path / "a.npz"))
-
-
-def counted(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Count the bytes that are read of local tables."""
-    counts = SimpleNamespace(bytes=0)
-
-    class Counted(io.BufferedReader):
-        def __init__(self, place: Path) -> None:
-            super().__init__(_Raw(place), 1)
-
-    class _Raw(io.FileIO):
-        def readinto(self, buffer: Any) -> int:
-            done = super().readinto(buffer)
-            counts.bytes += done
-            return done
-
-        def readall(self) -> bytes:
-            data = super().readall()
-            counts.bytes += len(data)
-            return data
-
-    monkeypatch.setattr(LocalFile, "open_ranges", lambda self: Counted(self.local()))
-    return counts
 
 
 def test_parquet_that_is_refused(tmp_path: Path) -> None:
